@@ -1,0 +1,392 @@
+/**
+ * Runs compute kernels on one WebGPU device: buffers up, dispatches, buffers down.
+ *
+ *   kernel + constants -> pipeline (compiled once, kept)
+ *   pipeline + buffers -> dispatch (`prepare`), dispatches -> command buffer (`submit`)
+ *   `run` is one dispatch prepared and submitted.
+ *
+ * WebGPU reports nothing by itself: an invalid command is dropped, a lost device pretends success.
+ * So every creation and submission here stands inside error scopes, errors that no scope caught are
+ * remembered until the next `download()`, and the first word of each output and of each read-back
+ * holds a mark that only finished work overwrites. What cannot be shown to be right is thrown.
+ *
+ * Constants of the WebGPU specification are written out below: Bun has no `GPUBufferUsage`, and in
+ * Deno the global one belongs to its own binding. The device itself comes from device.ts.
+ *
+ * @module
+ */
+
+/** A compute shader and the name it goes by in labels and errors. */
+export interface Kernel {
+  /** The name, that of the kernel's file. */
+  name: string;
+  /** WGSL with the entry point `main`, enable lines first. */
+  code: string;
+}
+
+/** What one run of a kernel needs. */
+export interface Launch {
+  /** The kernel's `override` constants. */
+  constants: Record<string, number>;
+  /** Bound in order, from binding 0. */
+  buffers: (GPUBuffer | GPUBufferBinding)[];
+  /** A number is folded over two axes where one is too short: see {@linkcode fold}. */
+  workgroups: number | [number, number];
+}
+
+/** A kernel with its buffers, ready to be encoded. */
+export interface Dispatch {
+  kernel: Kernel;
+  pipeline: GPUComputePipeline;
+  bindings: GPUBindGroup;
+  workgroups: readonly [number, number];
+}
+
+/** A device with its compiled kernels and what went wrong on it so far. */
+export interface Gpu {
+  readonly device: GPUDevice;
+  readonly features: ReadonlySet<string>;
+  /** Whether `unpack2x16float` keeps subnormal f16, as the self-test of device.ts found it. */
+  f16Subnormals: boolean;
+  /** Pipelines by code, then by name and constants. */
+  readonly pipelines: Map<string, Map<string, Promise<GPUComputePipeline>>>;
+  /** Errors that nobody was told of yet. */
+  readonly faults: Error[];
+  /** Set once the device is gone: nothing on it means anything from then on. */
+  lost: Error | null;
+  /** Bytes written since the last submission, which alone frees their staging memory. */
+  unsubmittedBytes: number;
+}
+
+const MAP_READ = 0x0001;
+const COPY_SRC = 0x0004;
+const COPY_DST = 0x0008;
+const STORAGE = 0x0080;
+const MAP_MODE_READ = 0x0001;
+
+/** A quiet NaN that no arithmetic makes: in a result it means that the work was never done. */
+const MARK = 0x7fc0dead;
+const CHUNK_BYTES = 16 * 2 ** 20;
+const UNSUBMITTED_LIMIT_BYTES = 64 * 2 ** 20;
+
+/**
+ * Joins whole WGSL files into one kernel. Lines `enable ...;` move to the front, each once, as WGSL
+ * wants them before anything else; nothing else changes.
+ *
+ * @example
+ * ```ts
+ * import { joinKernel } from "./launch.ts";
+ * import assert from "node:assert/strict";
+ *
+ * const { code } = joinKernel("sum", ["const N = 4;\n", "enable f16;\nfn half() {}\n"]);
+ * assert.equal(code, "enable f16;\nconst N = 4;\n\nfn half() {}\n");
+ * ```
+ */
+export function joinKernel(name: string, files: string[]): Kernel {
+  const enables = new Set<string>();
+  const bodies = files.map((file) =>
+    file.replace(/^[ \t]*enable\s[^;]*;[ \t]*\r?\n?/gm, (line) => {
+      enables.add(line.trim() + "\n");
+      return "";
+    })
+  );
+  return { name, code: [...enables].join("") + bodies.join("\n") };
+}
+
+/** Takes charge of a device: listens for its errors and for its loss from now on. */
+export function createGpu(device: GPUDevice, options: { f16Subnormals?: boolean } = {}): Gpu {
+  const gpu: Gpu = {
+    device,
+    features: new Set(device.features as unknown as Iterable<string>),
+    f16Subnormals: options.f16Subnormals ?? false,
+    pipelines: new Map(),
+    faults: [],
+    lost: null,
+    unsubmittedBytes: 0,
+  };
+  device.addEventListener("uncapturederror", (event) => {
+    event.preventDefault();
+    gpu.faults.push(
+      new Error(`The GPU reported: ${(event as GPUUncapturedErrorEvent).error.message}`),
+    );
+  });
+  device.lost.then(({ reason, message }) => {
+    gpu.lost ??= new Error(`The GPU device is gone (${reason}): ${firstLine(message)}`);
+  });
+  return gpu;
+}
+
+/**
+ * Copies data to a new buffer, a storage buffer unless `usage` says otherwise; bytes are rounded up
+ * to a multiple of 4 with zeros.
+ *
+ * @throws {Error} where the device is out of memory, refuses the size, or is lost.
+ */
+export async function upload(
+  gpu: Gpu,
+  data: ArrayBufferView,
+  usage: number = STORAGE,
+): Promise<GPUBuffer> {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const size = roundUp4(bytes.length);
+  const descriptor = { size, usage: usage | COPY_DST | COPY_SRC };
+  const buffer = await guarded(
+    gpu,
+    `create a buffer of ${size} bytes`,
+    () => gpu.device.createBuffer(descriptor),
+  );
+  for (let begin = 0; begin < bytes.length; begin += CHUNK_BYTES) {
+    const chunk = wholeWords(bytes.subarray(begin, begin + CHUNK_BYTES));
+    gpu.device.queue.writeBuffer(buffer, begin, chunk);
+    gpu.unsubmittedBytes += chunk.length;
+    if (gpu.unsubmittedBytes >= UNSUBMITTED_LIMIT_BYTES) await flush(gpu);
+  }
+  return buffer;
+}
+
+/**
+ * A new storage buffer for a kernel to write and `download()` to read: zeros, but for the mark in its
+ * first word that tells `download()` whether a kernel ever wrote it. Errors come out of the next
+ * `download()`.
+ */
+export function empty(gpu: Gpu, bytes: number, usage: number = STORAGE): GPUBuffer {
+  rejectIfLost(gpu);
+  const descriptor = { size: roundUp4(bytes), usage: usage | COPY_DST | COPY_SRC };
+  let buffer: GPUBuffer | undefined;
+  guarded(gpu, `create a buffer of ${descriptor.size} bytes`, () => {
+    buffer = gpu.device.createBuffer(descriptor);
+    if (bytes > 0) gpu.device.queue.writeBuffer(buffer, 0, wordBytes(MARK));
+  }).catch((error) => gpu.faults.push(error));
+  if (!buffer) throw gpu.faults.pop() ?? new Error(`Cannot create a buffer of ${bytes} bytes`);
+  return buffer;
+}
+
+/** Compiles the kernel, unless it is already, and enqueues it; the work may still run on return. */
+export async function run(gpu: Gpu, kernel: Kernel, launch: Launch): Promise<void> {
+  const dispatch = await prepare(gpu, kernel, launch);
+  await submit(gpu, [dispatch]);
+}
+
+/** Finds or compiles the pipeline and binds the buffers, without running anything. */
+export async function prepare(gpu: Gpu, kernel: Kernel, launch: Launch): Promise<Dispatch> {
+  const pipeline = await findPipeline(gpu, kernel, launch.constants);
+  const workgroups = fold(launch.workgroups, gpu.device.limits.maxComputeWorkgroupsPerDimension);
+  const entries = launch.buffers.map((buffer, binding) => ({
+    binding,
+    resource: "buffer" in buffer ? buffer : { buffer },
+  }));
+  const bindings = await guarded(
+    gpu,
+    `bind the buffers of kernel "${kernel.name}"`,
+    () =>
+      gpu.device.createBindGroup({
+        label: kernel.name,
+        layout: pipeline.getBindGroupLayout(0),
+        entries,
+      }),
+  );
+  return { kernel, pipeline, bindings, workgroups };
+}
+
+/** Enqueues dispatches, in order, as one submission; each sees what those before it wrote. */
+export async function submit(gpu: Gpu, dispatches: Dispatch[]): Promise<void> {
+  const names = dispatches.map(({ kernel }) => kernel.name).join(", ");
+  await guarded(gpu, `run kernel "${names}"`, () => {
+    const encoder = gpu.device.createCommandEncoder({ label: names });
+    const pass = encoder.beginComputePass({ label: names });
+    for (const { pipeline, bindings, workgroups: [x, y] } of dispatches) {
+      if (x * y === 0) continue;
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindings);
+      pass.dispatchWorkgroups(x, y);
+    }
+    pass.end();
+    gpu.device.queue.submit([encoder.finish()]);
+    gpu.unsubmittedBytes = 0;
+  });
+}
+
+/**
+ * Copies a buffer back, the whole of it or its first `bytes`, once all work enqueued so far is done.
+ *
+ * @throws {Error} where the device is lost, reported an error since the last download, or dropped the
+ * work whose result this is.
+ */
+export async function download(
+  gpu: Gpu,
+  buffer: GPUBuffer,
+  bytes: number = buffer.size,
+): Promise<Float32Array<ArrayBuffer>> {
+  const size = roundUp4(bytes);
+  if (size === 0) return new Float32Array(0);
+  const staging = await guarded(gpu, `read ${bytes} bytes back`, () => {
+    const staging = gpu.device.createBuffer({
+      size,
+      usage: MAP_READ | COPY_DST,
+      mappedAtCreation: true,
+    });
+    new Uint32Array(staging.getMappedRange()).fill(MARK);
+    staging.unmap();
+    const encoder = gpu.device.createCommandEncoder();
+    encoder.copyBufferToBuffer(buffer, 0, staging, 0, size);
+    gpu.device.queue.submit([encoder.finish()]);
+    gpu.unsubmittedBytes = 0;
+    return staging;
+  });
+  try {
+    return await readMapped(gpu, staging);
+  } finally {
+    staging.destroy();
+  }
+}
+
+/** Workgroups over two axes of at most `most` each: equal rows, so that the last one is hardly idle. */
+export function fold(workgroups: number | [number, number], most: number): [number, number] {
+  if (typeof workgroups !== "number") return workgroups;
+  const rows = Math.max(1, Math.ceil(workgroups / most));
+  if (rows > most) {
+    throw new RangeError(
+      `Cannot dispatch as workgroups must be at most ${most ** 2}: got ${workgroups}`,
+    );
+  }
+  return [Math.ceil(workgroups / rows), rows];
+}
+
+/** Waits for the staging buffer, racing the loss of the device, and takes what is in it. */
+async function readMapped(gpu: Gpu, staging: GPUBuffer): Promise<Float32Array<ArrayBuffer>> {
+  const mapped = staging.mapAsync(MAP_MODE_READ);
+  try {
+    await Promise.race([mapped, gpu.device.lost.then(() => rejectIfLost(gpu))]);
+  } catch (cause) {
+    await settle();
+    rejectIfLost(gpu);
+    throw new Error(`Cannot read results back: ${(cause as Error).message}`, { cause });
+  }
+  await settle();
+  rejectIfLost(gpu);
+  const fault = gpu.faults.splice(0)[0];
+  if (fault) throw fault;
+  const words = new Uint32Array(staging.getMappedRange().slice(0));
+  if (words[0] === MARK) {
+    throw new Error("Cannot read results back: the GPU dropped the work without a word");
+  }
+  return new Float32Array(words.buffer);
+}
+
+/**
+ * Does something on the device inside error scopes: resolves with its result, or rejects with the
+ * first error of it. Scopes come out in the reverse of their order.
+ */
+async function guarded<T>(gpu: Gpu, what: string, act: () => T): Promise<T> {
+  rejectIfLost(gpu);
+  const { device } = gpu;
+  device.pushErrorScope("internal");
+  device.pushErrorScope("out-of-memory");
+  device.pushErrorScope("validation");
+  let result: T;
+  let thrown: unknown;
+  try {
+    result = act();
+  } catch (error) {
+    thrown = error;
+  }
+  const pops = [device.popErrorScope(), device.popErrorScope(), device.popErrorScope()];
+  const caught = (await Promise.all(pops)).find((error) => error !== null);
+  rejectIfLost(gpu);
+  const cause = (thrown ?? caught) as { message: string } | undefined;
+  if (cause) throw new Error(`Cannot ${what}: ${firstLine(cause.message)}`, { cause });
+  return result!;
+}
+
+function findPipeline(
+  gpu: Gpu,
+  kernel: Kernel,
+  constants: Record<string, number>,
+): Promise<GPUComputePipeline> {
+  const ofCode = gpu.pipelines.get(kernel.code) ?? new Map<string, Promise<GPUComputePipeline>>();
+  gpu.pipelines.set(kernel.code, ofCode);
+  const key = `${kernel.name} ${JSON.stringify(constants)}`;
+  const found = ofCode.get(key);
+  if (found) return found;
+  const pipeline = compile(gpu, kernel, constants);
+  ofCode.set(key, pipeline);
+  pipeline.catch(() => ofCode.delete(key));
+  return pipeline;
+}
+
+async function compile(
+  gpu: Gpu,
+  { name, code }: Kernel,
+  constants: Record<string, number>,
+): Promise<GPUComputePipeline> {
+  const failed = (cause: unknown, message: string) =>
+    new Error(`Cannot compile kernel "${name}" ${JSON.stringify(constants)}: ${message}`, {
+      cause,
+    });
+  let module: GPUShaderModule | undefined;
+  try {
+    await guarded(gpu, "compile", () => {
+      module = gpu.device.createShaderModule({ label: name, code });
+    });
+  } catch (cause) {
+    rejectIfLost(gpu);
+    throw failed(cause, (module && await compilationError(module)) ?? (cause as Error).message);
+  }
+  try {
+    const compute = { module: module!, entryPoint: "main", constants };
+    return await gpu.device.createComputePipelineAsync({ label: name, layout: "auto", compute });
+  } catch (cause) {
+    rejectIfLost(gpu);
+    throw failed(cause, (cause as Error).message);
+  }
+}
+
+/** `line:column message` of the first error, or null where the binding cannot say (bun-webgpu). */
+async function compilationError(module: GPUShaderModule): Promise<string | null> {
+  try {
+    const { messages } = await module.getCompilationInfo();
+    const error = messages.find(({ type }) => type === "error");
+    return error ? `${error.lineNum}:${error.linePos} ${error.message}` : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Submits an empty command buffer and waits: only a real submission frees what writes have staged. */
+async function flush(gpu: Gpu): Promise<void> {
+  gpu.device.queue.submit([gpu.device.createCommandEncoder().finish()]);
+  gpu.unsubmittedBytes = 0;
+  await gpu.device.queue.onSubmittedWorkDone();
+  rejectIfLost(gpu);
+}
+
+function rejectIfLost({ lost }: Gpu): void {
+  if (lost) throw lost;
+}
+
+/** Lets events that are already due, such as the loss of the device, come in. */
+function settle(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}
+
+/** The bytes themselves, or a copy of them: padded to whole words, and never in shared memory. */
+function wholeWords(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  if (bytes.length % 4 === 0 && bytes.buffer instanceof ArrayBuffer) {
+    return bytes as Uint8Array<ArrayBuffer>;
+  }
+  const padded = new Uint8Array(roundUp4(bytes.length));
+  padded.set(bytes);
+  return padded;
+}
+
+function wordBytes(word: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new Uint32Array([word]).buffer);
+}
+
+function roundUp4(bytes: number): number {
+  return Math.ceil(bytes / 4) * 4;
+}
+
+function firstLine(text: string): string {
+  return text.split("\n", 1)[0];
+}

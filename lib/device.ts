@@ -1,0 +1,292 @@
+/**
+ * Opens the one device that kernels run on.
+ *
+ * Unless a binding is named, the first of these that is there and passes the self-test:
+ *
+ *   1. hardware through Dawn              Deno: webgpu; Bun: bun-webgpu, then webgpu
+ *   2. hardware through navigator.gpu     Deno
+ *   3. the system's software Vulkan       through Dawn (Mesa's lavapipe)
+ *   4. the embedded software GPU          through Dawn (software_gpu.ts)
+ *   5. navigator.gpu, whatever it is      Deno; OpenGL where there is no Vulkan
+ *   6. the TypeScript backend             always there, `gpu` null
+ *
+ * The self-test is a small dequantise-matmul with an exact answer: a backend that computes nothing,
+ * or wrongly, is refused like one that is absent. Every limit that the adapter has is asked for,
+ * since the defaults are small and bun-webgpu refuses a partial list.
+ *
+ * @module
+ */
+
+import selfTestCode from "../kernels/self_test.wgsl" with { type: "text" };
+import { dawnSources, findAdapter, type Found, type Source } from "./bindings.ts";
+import { createGpu, download, empty, type Gpu, joinKernel, run, upload } from "./launch.ts";
+import { keepForever } from "./native.ts";
+import { withSoftwareGpu } from "./software_gpu.ts";
+
+/** How to reach a device: one of the three bindings, a GPU in software, or no GPU. */
+export type Binding = "webgpu" | "bun-webgpu" | "deno" | "software" | "cpu";
+
+/** All bindings, in the order of `afpq devices`. */
+export const bindings: readonly Binding[] = ["webgpu", "bun-webgpu", "deno", "software", "cpu"];
+
+/** An open device. */
+export interface Device {
+  /** What was asked for, or what the default order came to. */
+  readonly binding: Binding;
+  /** The adapter's name, to show. */
+  readonly adapter: string;
+  /** "vulkan", "metal", "d3d12", "gl" or "typescript". */
+  readonly backend: string;
+  /** Whether the CPU does the work. */
+  readonly software: boolean;
+  /** The device itself; null is the TypeScript backend. */
+  readonly gpu: Gpu | null;
+  /** Frees the device; whatever uses it afterwards is rejected. */
+  close(): void;
+}
+
+/** Options of {@linkcode openDevice}. */
+export interface DeviceOptions {
+  /** Only this binding; without it the default order. */
+  binding?: Binding;
+  /** Told, a line at a time, what is fetched, skipped or odd. */
+  log?: (line: string) => void;
+  /** For the binding "software": true is the embedded GPU alone, false the system's alone. */
+  embedded?: boolean;
+  /** Whether the embedded GPU may be fetched where it is not in the cache. Default true. */
+  fetch?: boolean;
+}
+
+/**
+ * Opens a device.
+ *
+ * @throws {RangeError} where there is no binding of that name.
+ * @throws {Error} where the named binding is absent, saying why in one line. Without a name it never
+ * throws for want of a GPU: the TypeScript backend is always there.
+ *
+ * @example
+ * ```ts
+ * import { openDevice } from "./device.ts";
+ *
+ * const device = await openDevice({ binding: "cpu" });
+ * console.log(device.adapter); // TypeScript
+ * device.close();
+ * ```
+ */
+export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
+  const { binding } = options;
+  if (binding === undefined) return await openBest(options);
+  if (!bindings.includes(binding)) {
+    throw new RangeError(
+      `Cannot open a device as binding must be ${list(bindings)}: got "${binding}"`,
+    );
+  }
+  if (binding === "cpu") return typescriptDevice();
+  try {
+    return binding === "software"
+      ? await openSoftware(options)
+      : await openSource(binding, options);
+  } catch (cause) {
+    throw new Error(`Cannot open a device: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Every limit of an adapter or device, as a plain object. */
+export function limitsOf({ limits }: GPUAdapter | GPUDevice): Record<string, number> {
+  const all: Record<string, number> = {};
+  for (const name in limits) {
+    const limit = limits[name as keyof GPUSupportedLimits] as unknown;
+    if (typeof limit === "number" && /^m(ax|in)[A-Z]/.test(name)) all[name] = limit;
+  }
+  return all;
+}
+
+async function openBest(options: DeviceOptions): Promise<Device> {
+  const attempts: (() => Promise<Device>)[] = [
+    ...dawnSources.map((source) => () => openSource(source, options, isHardware)),
+    () => openSource("deno", options, isHardware),
+    () => openSoftware({ ...options, embedded: false }),
+    () => openSoftware({ ...options, embedded: true }),
+    () => openSource("deno", options),
+  ];
+  const reasons: string[] = [];
+  for (const attempt of attempts) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (error instanceof SelfTestError) options.log?.(error.message);
+      reasons.push((error as Error).message);
+    }
+  }
+  options.log?.(`No GPU (${reasons.at(-2)}): the TypeScript backend does the work`);
+  return typescriptDevice();
+}
+
+type Accept = (found: Found) => boolean;
+const isHardware: Accept = ({ software }) => !software;
+const isSoftware: Accept = ({ software }) => software;
+
+async function openSource(
+  source: Source,
+  { log }: DeviceOptions,
+  accept: Accept = () => true,
+): Promise<Device> {
+  const found = await findAdapter(source, { log });
+  if (!accept(found)) throw new Error(`Binding "${source}" has "${found.name}" only`);
+  return await openAdapter(source, found);
+}
+
+/** The system's software Vulkan, then the embedded one, or the one of the two that is asked for. */
+async function openSoftware(options: DeviceOptions): Promise<Device> {
+  const { log, embedded, fetch } = options;
+  if (embedded !== true) {
+    const device = await openSystemSoftware(options);
+    if (device) return device;
+    if (embedded === false) throw new Error("The system has no software Vulkan (such as lavapipe)");
+  }
+  return await firstOf(dawnSources, (source) => {
+    return withSoftwareGpu({ log, fetch }, async () => {
+      const found = await findAdapter(source, { instance: "embedded", log });
+      return await openAdapter("software", found);
+    });
+  });
+}
+
+/** Where the best adapter is hardware, npm webgpu can still name lavapipe's. */
+async function openSystemSoftware({ log }: DeviceOptions): Promise<Device | null> {
+  const searches = [
+    ...dawnSources.map((source) => [source, { log }] as const),
+    ["webgpu", { match: "llvmpipe", log }] as const,
+  ];
+  for (const [source, search] of searches) {
+    const found = await findAdapter(source, search).catch(() => null);
+    if (found && isSoftware(found)) return await openAdapter("software", found);
+  }
+  return null;
+}
+
+async function firstOf(
+  sources: readonly Source[],
+  open: (source: Source) => Promise<Device>,
+): Promise<Device> {
+  let first: unknown;
+  for (const source of sources) {
+    try {
+      return await open(source);
+    } catch (error) {
+      first ??= error;
+    }
+  }
+  throw first;
+}
+
+/** A device with all the adapter has, self-tested. */
+async function openAdapter(binding: Binding, found: Found): Promise<Device> {
+  const { adapter, name, backend, software } = found;
+  const device = await adapter.requestDevice({
+    requiredFeatures: WANTED_FEATURES.filter((feature) => adapter.features.has(feature)),
+    requiredLimits: limitsOf(adapter),
+  });
+  keepForever(adapter);
+  const gpu = createGpu(device);
+  try {
+    gpu.f16Subnormals = await selfTest(gpu);
+  } catch (cause) {
+    device.destroy();
+    throw new SelfTestError(name, cause as Error);
+  }
+  return { binding, adapter: name, backend, software, gpu, close: () => closeGpu(gpu) };
+}
+
+const WANTED_FEATURES: GPUFeatureName[] = ["shader-f16", "timestamp-query", "subgroups"];
+
+function closeGpu(gpu: Gpu): void {
+  gpu.lost ??= new Error("The device is closed");
+  gpu.device.destroy();
+}
+
+function typescriptDevice(): Device {
+  const close = () => {};
+  return {
+    binding: "cpu",
+    adapter: "TypeScript",
+    backend: "typescript",
+    software: true,
+    gpu: null,
+    close,
+  };
+}
+
+/** An adapter that is there but cannot be trusted. */
+class SelfTestError extends Error {
+  constructor(adapter: string, cause: Error) {
+    super(`Adapter "${adapter}" fails the self-test: ${cause.message}`, { cause });
+  }
+}
+
+// ---- self-test ------------------------------------------------------------------------------
+
+/** E2M1 by code; any 16 levels would do whose products below are exact in f32. */
+const LEVELS = [0, 0.5, 1, 1.5, 2, 3, 4, 6, -0, -0.5, -1, -1.5, -2, -3, -4, -6];
+/** f16 bits of each row's positive and negative scale, and their values; the last row's are subnormal. */
+const SCALES: [number, number, number, number][] = [
+  [0x4000, 0x3800, 2, 0.5],
+  [0x3c00, 0x5800, 1, 128],
+  [0x0400, 0x0800, 2 ** -14, 2 ** -13],
+  [0x7bff, 0x7800, 65504, 2 ** 15],
+  [0x0001, 0x03ff, 2 ** -24, 1023 * 2 ** -24],
+];
+const X = Float32Array.from(LEVELS, (_, c) => c - 5);
+const SELF_TEST = joinKernel("self_test", [selfTestCode]);
+
+/** Runs kernels/self_test.wgsl; gives whether subnormal f16 survive unpacking, which either may be. */
+async function selfTest(gpu: Gpu): Promise<boolean> {
+  const rows = SCALES.length;
+  const codes = SCALES.flatMap((_, r) => rotatedCodes(r));
+  const buffers = await Promise.all([
+    upload(gpu, Uint32Array.from(codes)),
+    upload(gpu, Float32Array.from(LEVELS)),
+    upload(gpu, Uint32Array.from(SCALES, ([positive, negative]) => positive | (negative << 16))),
+    upload(gpu, X),
+  ]);
+  const y = empty(gpu, 12 * rows);
+  await run(gpu, SELF_TEST, {
+    constants: { ROWS: rows },
+    buffers: [...buffers, y],
+    workgroups: rows,
+  });
+  const got = await download(gpu, y);
+  for (const buffer of [...buffers, y]) buffer.destroy();
+  const flushed = got[3 * rows - 1] === 0;
+  compare(got, SCALES.flatMap((_, r) => expected(r, flushed)));
+  return !flushed;
+}
+
+/** The 16 codes of row r as two words: code (c + r) % 16 at column c. */
+function rotatedCodes(r: number): number[] {
+  const nibble = (c: number) => ((c + r) % 16) << (4 * (c % 8));
+  const word = (w: number) =>
+    Array.from({ length: 8 }, (_, i) => nibble(8 * w + i)).reduce((a, b) => a | b);
+  return [word(0) >>> 0, word(1) >>> 0];
+}
+
+/** y of row r: W x, then both scales; 0 for subnormal scales where the device flushes them. */
+function expected(r: number, flushed: boolean): number[] {
+  const scales = SCALES[r].slice(2).map((scale) => flushed && scale < 2 ** -14 ? 0 : scale);
+  const sum = LEVELS.reduce((sum, _, c) => {
+    const level = LEVELS[(c + r) % 16];
+    return sum + X[c] * level * scales[level < 0 ? 1 : 0];
+  }, 0);
+  return [sum, ...scales];
+}
+
+function compare(got: Float32Array, wanted: number[]): void {
+  const wrong = wanted.findIndex((value, i) => !(got[i] === value));
+  if (wrong >= 0) {
+    throw new Error(`value ${wrong} must be ${wanted[wrong]}: got ${got[wrong]}`);
+  }
+}
+
+function list(names: readonly string[]): string {
+  return names.map((name) => `"${name}"`).join(", ");
+}

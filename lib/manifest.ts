@@ -12,7 +12,8 @@
  *
  * @module
  */
-import { sha256 } from "./hash.ts";
+import { sha256 } from "./hashed_file.ts";
+import { quote } from "./strict_json.ts";
 
 /** Name of the document inside a quantised checkpoint. */
 export const MANIFEST_NAME = "afpq.json";
@@ -69,13 +70,13 @@ export function manifestText({ version, files, tensors, quantized }: Manifest): 
  */
 export function readManifest(bytes: Uint8Array, path: string): Manifest {
   const fail = (rule: string): never => {
-    throw new SyntaxError(`Cannot read "${path}" as it must be as afpq wrote it: got ${rule}`);
+    throw new SyntaxError(`Cannot read ${quote(path)} as it must be as afpq wrote it: got ${rule}`);
   };
   const parsed = parseObject(bytes) ?? fail("text that is no JSON object");
   const { version, self } = parsed;
   if (typeof self === "string" && version !== MANIFEST_VERSION && selfHash(parsed) === self) {
     throw new RangeError(
-      `Cannot read "${path}" as its version must be ${MANIFEST_VERSION}: got ${version}`,
+      `Cannot read ${quote(path)} as its version must be ${MANIFEST_VERSION}: got ${version}`,
     );
   }
   const manifest = parsed as unknown as Manifest;

@@ -21,6 +21,7 @@ import { hostname } from "node:os";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import process from "node:process";
 import { bytesText } from "./progress.ts";
+import { quote } from "./strict_json.ts";
 
 /** What the folder must not collide with, and how much room it wants. */
 export interface OutputOptions {
@@ -71,9 +72,12 @@ export async function createOutput(out: string, options: OutputOptions): Promise
   if (await clearRemains(path, options.log)) await checkOutput(out, options);
   const partial = siblingName(path, "partial");
   await mkdir(partial).catch((cause) => {
-    throw new Error(`Cannot write "${out}" as its parent must be writable: got ${cause.code}`, {
-      cause,
-    });
+    throw new Error(
+      `Cannot write ${quote(out)} as its parent must be writable: got ${cause.code}`,
+      {
+        cause,
+      },
+    );
   });
   unfinished.add(partial);
   const abandon = async () => {
@@ -95,8 +99,8 @@ async function expectParent(path: string, out: string): Promise<string> {
   const found = parent === null ? null : await lstat(parent);
   if (parent === null || !found?.isDirectory() || basename(path) === "") {
     throw new Error(
-      `Cannot write "${out}" as its parent must be a folder: got ${
-        parent === null ? `no "${dirname(path)}"` : `"${parent}"`
+      `Cannot write ${quote(out)} as its parent must be a folder: got ${
+        parent === null ? `no ${quote(dirname(path))}` : `${quote(parent)}`
       }`,
     );
   }
@@ -115,7 +119,9 @@ async function expectApart(path: string, source: string, out: string): Promise<v
     ? "a folder around it"
     : "";
   if (where === "") return;
-  throw new Error(`Cannot write "${out}" as it must stand apart from "${source}": got ${where}`);
+  throw new Error(
+    `Cannot write ${quote(out)} as it must stand apart from ${quote(source)}: got ${where}`,
+  );
 }
 
 function isInside(path: string, folder: string): boolean {
@@ -130,14 +136,16 @@ async function expectReplaceable(
   { out, found, force }: { out: string; found: Stats; force?: boolean },
 ): Promise<void> {
   const fail = (rule: string): never => {
-    throw new Error(`Cannot write "${out}" as it must ${rule}`);
+    throw new Error(`Cannot write ${quote(out)} as it must ${rule}`);
   };
   if (found.isSymbolicLink()) fail("be a folder: got a symbolic link");
   if (!found.isDirectory()) fail("be a folder: got a file");
   if (!force) fail("not be there yet: got a folder, --force replaces it");
   const entries = await readdir(path, { withFileTypes: true });
   const folder = entries.find((entry) => entry.isDirectory());
-  if (folder) fail(`hold only files to be replaced by --force: got the folder "${folder.name}"`);
+  if (folder) {
+    fail(`hold only files to be replaced by --force: got the folder ${quote(folder.name)}`);
+  }
 }
 
 /** Refuses when the disk has less room than is wanted; says nothing where the disk does not tell. */
@@ -147,7 +155,7 @@ async function expectRoom(parent: string, out: string, bytesWanted: number): Pro
   const bytesFree = disk.bavail * disk.bsize;
   if (bytesFree >= bytesWanted) return;
   throw new Error(
-    `Cannot write "${out}" as its disk must have ${bytesWanted} bytes (${
+    `Cannot write ${quote(out)} as its disk must have ${bytesWanted} bytes (${
       bytesText(bytesWanted)
     }) free: got ${bytesFree}`,
   );
@@ -188,10 +196,10 @@ async function clearRemains(path: string, log: (line: string) => void = () => {}
     const taken = await lstat(path).then(() => true, absent);
     if (kind === "old" && !taken) {
       restored = await rename(remains, path).then(() => true);
-      log(`gave "${path}" back the folder that a killed run had moved aside`);
+      log(`gave ${quote(path)} back the folder that a killed run had moved aside`);
     } else {
       await rm(remains, { recursive: true, force: true });
-      log(`removed "${remains}", left by a run that was killed`);
+      log(`removed ${quote(remains)}, left by a run that was killed`);
     }
   }
   return restored;
@@ -240,7 +248,7 @@ async function takeName(
     if (replaced) await rename(aside, path);
     const code = (cause as { code?: string }).code;
     const got = code === "ENOTEMPTY" || code === "EEXIST" ? "a folder made meanwhile" : code;
-    throw new Error(`Cannot write "${out}" as its name must be free: got ${got}`, { cause });
+    throw new Error(`Cannot write ${quote(out)} as its name must be free: got ${got}`, { cause });
   }
   await flush(dirname(path));
   if (replaced) await rm(aside, { recursive: true, force: true });

@@ -114,7 +114,7 @@ async function openBest(options: DeviceOptions): Promise<Device> {
     try {
       return await attempt();
     } catch (error) {
-      if (error instanceof SelfTestError) options.log?.(error.message);
+      if (failedSelfTest(error)) options.log?.((error as Error).message);
       reasons.push((error as Error).message);
     }
   }
@@ -193,7 +193,7 @@ async function openAdapter(binding: Binding, found: Found): Promise<Device> {
     gpu.f16Subnormals = await selfTest(gpu);
   } catch (cause) {
     device.destroy();
-    throw new SelfTestError(name, cause as Error);
+    throw selfTestError(found, cause as Error);
   }
   return { binding, adapter: name, backend, software, gpu, close: () => closeGpu(gpu) };
 }
@@ -217,11 +217,19 @@ function typescriptDevice(): Device {
   };
 }
 
-/** An adapter that is there but cannot be trusted. */
-class SelfTestError extends Error {
-  constructor(adapter: string, cause: Error) {
-    super(`Adapter "${adapter}" fails the self-test: ${cause.message}`, { cause });
+/** The adapter whose failed self-test is the reason of this error, if that is what it is. */
+export function failedSelfTest(error: unknown): Found | null {
+  for (let e = error as SelfTestError | undefined; e; e = e.cause as SelfTestError | undefined) {
+    if (e.found) return e.found;
   }
+  return null;
+}
+
+type SelfTestError = Error & { found?: Found };
+
+function selfTestError(found: Found, cause: Error): SelfTestError {
+  const message = `Adapter "${found.name}" fails the self-test: ${cause.message}`;
+  return Object.assign(new Error(message, { cause }), { found });
 }
 
 // ---- self-test ------------------------------------------------------------------------------
@@ -239,8 +247,12 @@ const SCALES: [number, number, number, number][] = [
 const X = Float32Array.from(LEVELS, (_, c) => c - 5);
 const SELF_TEST = joinKernel("self_test", [selfTestCode]);
 
-/** Runs kernels/self_test.wgsl; gives whether subnormal f16 survive unpacking, which either may be. */
-async function selfTest(gpu: Gpu): Promise<boolean> {
+/**
+ * Runs kernels/self_test.wgsl. Gives whether subnormal f16 survive unpacking, which either may be.
+ *
+ * @throws {Error} where the answer is wrong, or there is none.
+ */
+export async function selfTest(gpu: Gpu): Promise<boolean> {
   const rows = SCALES.length;
   const codes = SCALES.flatMap((_, r) => rotatedCodes(r));
   const buffers = await Promise.all([

@@ -1,0 +1,57 @@
+/**
+ * `quantization_config` in the text of a `config.json`: put in, taken out, looked for. The rest of the text stays as it is, byte
+ * for byte: parsing and writing JSON again would turn 1e-05 into 0.00001 and 10000.0 into 10000, which some readers mind.
+ *
+ * @module
+ */
+import type { Json } from "./strict_json.ts";
+
+const KEY = "quantization_config";
+
+/** What readers of a quantised checkpoint find in its config.json. */
+export interface QuantizationConfig {
+  readonly quant_method: "afpq";
+  readonly format: string;
+  readonly group: number | "row";
+  /** Version of the packed layout. */
+  readonly layout: number;
+}
+
+/** The method a config says its model is quantised by already; null where it says nothing. */
+export function quantizedBy(config: Readonly<Record<string, Json>> | null): string | null {
+  for (const part of [config, ...Object.values(config ?? {})]) {
+    if (!isObject(part) || !isObject(part[KEY])) continue;
+    const method = part[KEY].quant_method;
+    return typeof method === "string" ? method : "an unnamed method";
+  }
+  return null;
+}
+
+/** The text of a config (null: there was none) with `quantization_config` as its last entry. */
+export function addQuantizationConfig(text: string | null, config: QuantizationConfig): string {
+  const whole = text ?? "{\n}\n";
+  const end = whole.lastIndexOf("}");
+  const before = whole.slice(0, end).trimEnd();
+  const comma = before.endsWith("{") ? "" : ",";
+  return `${before}${comma}${entryText(config)}${whole.slice(before.length)}`;
+}
+
+/** The text without `quantization_config`; the very text it was put into, if we put it there. */
+export function removeQuantizationConfig(text: string): string {
+  const { [KEY]: entry, ...rest } = JSON.parse(text);
+  if (entry === undefined) return text;
+  for (const written of [`,${entryText(entry)}`, entryText(entry)]) {
+    const without = text.replace(written, () => "");
+    if (without !== text) return without;
+  }
+  return `${JSON.stringify(rest, null, 2)}\n`;
+}
+
+function entryText(config: QuantizationConfig): string {
+  const json = JSON.stringify({ [KEY]: config }, null, 2);
+  return json.slice(json.indexOf("{") + 1, json.lastIndexOf("\n"));
+}
+
+function isObject(value: unknown): value is Record<string, Json> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

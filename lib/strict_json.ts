@@ -4,7 +4,7 @@
  *
  * Refused, on top of what the grammar refuses: a key that comes twice in one object (also when one
  * is spelled with \u escapes), a lone surrogate escape, bytes that are not strict UTF-8, a byte
- * order mark, nesting of 128 or more, a number beyond the range of f64, more than 2^21 keys open
+ * order mark, nesting of 128 or more, a number beyond the range of f64, more than 2^19 keys open
  * at once. `integer()` takes digits only: no sign, fraction or exponent (`-0`, `4.0`, `4e0`), at
  * most 2^64 - 1, exact.
  *
@@ -18,43 +18,43 @@
  * @module
  */
 
+import { decodeString } from "./json_string.ts";
+
 /** What a JSON document can hold. Objects have no prototype. */
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 
 const MAX_DEPTH = 127;
-const MAX_OPEN_KEYS = 2 ** 21;
+const MAX_OPEN_KEYS = 2 ** 19;
+const FEW_KEYS = 8;
 const [TAB, LINE_FEED, CARRIAGE_RETURN, SPACE] = [0x09, 0x0a, 0x0d, 0x20];
 const [QUOTE, COMMA, COLON, BACKSLASH] = [0x22, 0x2c, 0x3a, 0x5c];
-const [MINUS, ZERO, NINE, LETTER_U] = [0x2d, 0x30, 0x39, 0x75];
+const [MINUS, ZERO, NINE] = [0x2d, 0x30, 0x39];
 const [OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
+const NOT_ASCII = 0x80;
 const END = -1;
+
+/** The longest number, in characters, and the longest text that is looked up before it is made. */
+const [MAX_NUMBER, MAX_RECENT] = [1000, 256];
 
 const LITERALS: Record<string, null | boolean> = { true: true, false: false, null: null };
 const NUMBER = /^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$/;
-const ESCAPES: Record<number, number> = {
-  0x22: 0x22, // "
-  0x5c: 0x5c, // \
-  0x2f: 0x2f, // /
-  0x62: 0x08, // b
-  0x66: 0x0c, // f
-  0x6e: 0x0a, // n
-  0x72: 0x0d, // r
-  0x74: 0x09, // t
-};
-
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * A name from a file or a command line as an error may show it: in quotes, nothing invisible or
- * that moves the cursor, at most `most` characters (the end is kept, a path says most there).
+ * A name from a file or a command line as an error may show it: in quotes, with nothing invisible
+ * or that moves the cursor, its end in at most `most` characters (a path says most there).
  */
 export function quote(name: string, most = 96): string {
-  const cut = name.length > most ? `..${name.slice(2 - most)}` : name;
-  const escaped = cut.replace(/[\p{C}\p{Zl}\p{Zp}"\\]/gu, (character) => {
-    const code = character.codePointAt(0)!;
-    return code === QUOTE || code === BACKSLASH ? `\\${character}` : `\\u{${code.toString(16)}}`;
-  });
-  return `"${escaped}"`;
+  const tail = [...name.slice(-most)].map(escapeCharacter);
+  let first = tail.length;
+  for (let room = most; first > 0 && (room -= tail[first - 1].length) >= 0;) first--;
+  const isCut = first > 0 || name.length > most;
+  return `"${isCut ? ".." : ""}${tail.slice(first).join("")}"`;
+}
+
+function escapeCharacter(character: string): string {
+  if (character === '"' || character === "\\") return `\\${character}`;
+  const isPlain = !/[\p{C}\p{Zl}\p{Zp}]/u.test(character);
+  return isPlain ? character : `\\u{${character.codePointAt(0)!.toString(16)}}`;
 }
 
 /**
@@ -88,6 +88,7 @@ export class JsonReader {
   #at = 0;
   #depth = 0;
   #openKeys = 0;
+  #recent: string[] = new Array(256);
 
   constructor(bytes: Uint8Array, subject: string) {
     this.#bytes = bytes;
@@ -113,13 +114,20 @@ export class JsonReader {
   /** Reads an object; `member` is called with each key and must read that key's value. */
   object(member: (key: string) => void, rule = "JSON must have an object here"): void {
     this.#open(OPEN_OBJECT, rule);
-    const keys = new Set<string>();
-    while (this.#more(CLOSE_OBJECT, keys.size === 0)) {
-      const key = this.#key(keys);
-      this.#take(COLON, 'a key in JSON must be followed by ":"');
+    const few: string[] = [];
+    let all: Set<string> | undefined;
+    let count = 0;
+    for (; this.#more(CLOSE_OBJECT, count === 0); count++) {
+      const begin = this.#at;
+      const key = this.#key();
+      if (all === undefined ? few.includes(key) : all.has(key)) {
+        this.refuse("the keys of an object must differ", `${quote(key)} twice`, begin);
+      }
+      if (count < FEW_KEYS) few.push(key);
+      else (all ??= new Set(few)).add(key);
       member(key);
     }
-    this.#openKeys -= keys.size;
+    this.#openKeys -= count;
   }
 
   /** Reads an array; `item` is called before each entry and must read it. */
@@ -132,36 +140,28 @@ export class JsonReader {
   string(rule = "JSON must have a string here"): string {
     this.#take(QUOTE, rule);
     const begin = this.#at;
-    let escaped = false;
     let bits = 0;
-    for (;;) {
-      const byte = this.#bytes[this.#at];
-      if (byte === QUOTE) break;
+    for (let byte = this.#bytes[begin]; byte !== QUOTE; byte = this.#bytes[++this.#at]) {
       if (byte === undefined) this.refuse("a string in JSON must end", "the end of the text");
       if (byte < SPACE) this.refuse("a string in JSON must escape control characters", hex(byte));
-      if (byte === BACKSLASH) {
-        escaped = true;
-        this.#at++;
-      }
-      bits |= byte;
-      this.#at++;
+      if (byte === BACKSLASH) this.#at++;
+      bits |= byte === BACKSLASH ? NOT_ASCII : byte;
     }
     const text = this.#bytes.subarray(begin, this.#at++);
-    if (escaped) return this.#decode(this.#unescape(text, begin), begin);
-    const short = bits < 0x80 && text.length <= 256;
-    return short
-      ? String.fromCharCode.apply(null, text as unknown as number[])
-      : this.#decode(text, begin);
+    if (bits < NOT_ASCII && text.length <= MAX_RECENT) return this.#shortText(text);
+    return decodeString(text, (rule, got, offset) => this.refuse(rule, got, begin + offset));
   }
 
   /** Reads an unsigned integer in plain digits; a bigint only above 2^53 - 1. */
   integer(rule = "JSON must have an unsigned integer here"): number | bigint {
     const begin = this.#skipSpace();
+    const small = this.#digits();
+    if (small >= 0) return small;
     const text = this.#numberText(rule);
-    if (text.length < 16 && /^[0-9]+$/.test(text)) return Number(text);
-    const big = text.length <= 20 && /^[0-9]+$/.test(text) ? BigInt(text) : -1n;
-    if (big < 0n || big >= 2n ** 64n) this.refuse(rule, quote(text), begin);
-    return big <= Number.MAX_SAFE_INTEGER ? Number(big) : big;
+    const isDigits = text.length <= 20 && /^[0-9]+$/.test(text);
+    if (!isDigits || BigInt(text) >= 2n ** 64n) this.refuse(rule, quote(text, 24), begin);
+    const value = BigInt(text);
+    return value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
   }
 
   /** Reads any value and keeps it. */
@@ -197,39 +197,59 @@ export class JsonReader {
 
   #scalar(): null | boolean | number {
     const begin = this.#skipSpace();
-    const byte = this.#peek();
-    if (byte === MINUS || (byte >= ZERO && byte <= NINE)) {
-      const value = Number(this.#numberText("JSON must have a value here"));
-      if (!Number.isFinite(value)) {
-        this.refuse("a number in JSON must fit in f64", String(value), begin);
-      }
-      return value;
-    }
-    while (isLowerCase(this.#bytes[this.#at])) this.#at++;
-    const word = ascii(this.#bytes.subarray(begin, Math.min(this.#at, begin + 16)));
+    const small = this.#digits();
+    if (small >= 0) return small;
+    if (!isNumeric(this.#bytes[begin])) return this.#literal();
+    const value = Number(this.#numberText("JSON must have a value here"));
+    if (!Number.isFinite(value)) this.refuse("a number in JSON must fit in f64", `${value}`, begin);
+    return value;
+  }
+
+  #literal(): null | boolean {
+    const begin = this.#at;
+    while (isLowerCase(this.#bytes[this.#at]) && this.#at < begin + 8) this.#at++;
+    const word = String.fromCharCode(...this.#bytes.subarray(begin, this.#at));
     if (Object.hasOwn(LITERALS, word)) return LITERALS[word];
     return this.refuse("JSON must have a value here", word ? quote(word) : this.#seen(), begin);
   }
 
+  /** Passes up to 15 plain digits and gives their value; -1, passing nothing, for other numbers. */
+  #digits(): number {
+    let at = this.#at;
+    let value = 0;
+    while (isDigit(this.#bytes[at])) value = value * 10 + this.#bytes[at++] - ZERO;
+    const count = at - this.#at;
+    const isPlain = count === 1 || (count > 1 && count < 16 && this.#bytes[this.#at] !== ZERO);
+    if (!isPlain || isNumeric(this.#bytes[at])) return -1;
+    this.#at = at;
+    return value;
+  }
+
   /** The text of the number that begins here, checked against the grammar. */
   #numberText(rule: string): string {
-    const begin = this.#skipSpace();
+    const begin = this.#at;
     while (isNumeric(this.#bytes[this.#at])) this.#at++;
     if (this.#at === begin) this.refuse(rule, this.#seen());
-    const text = ascii(this.#bytes.subarray(begin, this.#at));
-    if (!NUMBER.test(text)) {
-      this.refuse("a number in JSON must be well formed", quote(text), begin);
+    const most = this.#bytes.subarray(begin, Math.min(this.#at, begin + MAX_NUMBER + 1));
+    const text = String.fromCharCode(...most);
+    if (text.length > MAX_NUMBER || !NUMBER.test(text)) {
+      this.refuse("a number in JSON must be well formed", quote(text, 24), begin);
     }
     return text;
   }
 
-  #key(keys: Set<string>): string {
-    const begin = this.#skipSpace();
+  /** Plain ASCII text; names that keep coming back, as in headers, are made once. */
+  #shortText(text: Uint8Array): string {
+    const slot = text.length === 0 ? 0 : (text.length * 31 + text[0] * 7 + text.at(-1)!) & 255;
+    const recent = this.#recent[slot];
+    if (recent !== undefined && sameText(recent, text)) return recent;
+    return this.#recent[slot] = String.fromCharCode.apply(null, text as unknown as number[]);
+  }
+
+  #key(): string {
+    const begin = this.#at;
     const key = this.string("JSON must have a key here");
-    if (keys.has(key)) {
-      this.refuse("the keys of an object must differ", `${quote(key)} twice`, begin);
-    }
-    keys.add(key);
+    this.#take(COLON, 'a key in JSON must be followed by ":"');
     if (++this.#openKeys > MAX_OPEN_KEYS) {
       this.refuse(`it must have at most ${MAX_OPEN_KEYS} keys`, "more", begin);
     }
@@ -278,49 +298,6 @@ export class JsonReader {
     if (byte === undefined) return "the end of the text";
     return byte > SPACE && byte < 0x7f ? quote(String.fromCharCode(byte)) : hex(byte);
   }
-
-  #decode(text: Uint8Array, begin: number): string {
-    try {
-      return utf8.decode(text);
-    } catch {
-      return this.refuse("a string in JSON must be UTF-8", "other bytes", begin);
-    }
-  }
-
-  /** Resolves the escapes of a string's bytes; the result is UTF-8 and never longer. */
-  #unescape(text: Uint8Array, begin: number): Uint8Array {
-    const out = new Uint8Array(text.length);
-    let length = 0;
-    for (let i = 0; i < text.length;) {
-      if (text[i] !== BACKSLASH) {
-        out[length++] = text[i++];
-      } else if (text[i + 1] === LETTER_U) {
-        const point = this.#codePoint(text, i, begin);
-        length += encodePoint(point, out, length);
-        i += point > 0xffff ? 12 : 6;
-      } else {
-        const byte = ESCAPES[text[i + 1]];
-        if (byte === undefined) {
-          this.refuse("an escape in JSON must be a known one", hex(text[i + 1]), begin + i);
-        }
-        out[length++] = byte;
-        i += 2;
-      }
-    }
-    return out.subarray(0, length);
-  }
-
-  /** The code point of the \uXXXX, or of the surrogate pair, at text[i]. */
-  #codePoint(text: Uint8Array, i: number, begin: number): number {
-    const high = fourDigits(text, i);
-    if (high < 0) this.refuse("\\u in JSON must have four hex digits", "other", begin + i);
-    if (high < 0xd800 || high > 0xdfff) return high;
-    const low = fourDigits(text, i + 6);
-    if (high > 0xdbff || low < 0xdc00 || low > 0xdfff) {
-      this.refuse("a surrogate escape in JSON must stand in a pair", "a lone one", begin + i);
-    }
-    return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-  }
 }
 
 function isSpace(byte: number): boolean {
@@ -329,8 +306,20 @@ function isSpace(byte: number): boolean {
 
 /** Digits, signs, points and letters of exponents: what a misspelt number may also hold. */
 function isNumeric(byte: number): boolean {
-  return (byte >= ZERO && byte <= NINE) || byte === MINUS || byte === 0x2b || byte === 0x2e ||
-    byte === 0x65 || byte === 0x45;
+  return isDigit(byte) || byte === MINUS || byte === 0x2b || byte === 0x2e || byte === 0x65 ||
+    byte === 0x45;
+}
+
+function isDigit(byte: number): boolean {
+  return byte >= ZERO && byte <= NINE;
+}
+
+function sameText(text: string, bytes: Uint8Array): boolean {
+  if (text.length !== bytes.length) return false;
+  for (let i = 0; i < bytes.length; i++) {
+    if (text.charCodeAt(i) !== bytes[i]) return false;
+  }
+  return true;
 }
 
 function isLowerCase(byte: number): boolean {
@@ -339,22 +328,4 @@ function isLowerCase(byte: number): boolean {
 
 function hex(byte: number): string {
   return `byte 0x${byte.toString(16).padStart(2, "0")}`;
-}
-
-function ascii(bytes: Uint8Array): string {
-  return utf8.decode(bytes);
-}
-
-/** The value of \uXXXX at text[i], or -1 when there is none. */
-function fourDigits(text: Uint8Array, i: number): number {
-  if (text[i] !== BACKSLASH || text[i + 1] !== LETTER_U) return -1;
-  const digits = ascii(text.subarray(i + 2, i + 6));
-  return /^[0-9a-fA-F]{4}$/.test(digits) ? parseInt(digits, 16) : -1;
-}
-
-/** Writes a code point as UTF-8 at out[at]; gives the bytes written. */
-function encodePoint(point: number, out: Uint8Array, at: number): number {
-  const bytes = new TextEncoder().encode(String.fromCodePoint(point));
-  out.set(bytes, at);
-  return bytes.length;
 }

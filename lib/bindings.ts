@@ -143,10 +143,21 @@ function isNullBackend(adapter: GPUAdapter): boolean {
 
 function describe(source: Source, adapter: GPUAdapter): Omit<Found, "source" | "adapter"> {
   const info = adapter.info as DawnInfo;
-  const name = info.description || [info.vendor, info.architecture, info.device].join(" ").trim();
-  const software = SOFTWARE.test([name, info.device, info.architecture].join(" ")) ||
-    info.isFallbackAdapter === true || info.adapterType === CPU_ADAPTER_TYPE;
-  return { name: name || "unnamed adapter", backend: backendOf(source, info), software };
+  const names = [info.description, info.device, info.architecture].join(" ");
+  const software = SOFTWARE.test(names) || info.isFallbackAdapter === true ||
+    info.adapterType === CPU_ADAPTER_TYPE;
+  return { name: nameOf(info, software), backend: backendOf(source, info), software };
+}
+
+/** In Dawn `device` is the GPU and `description` its driver; in Deno `description` is the GPU. */
+function nameOf(
+  { vendor, architecture, device, description }: DawnInfo,
+  software: boolean,
+): string {
+  const deviceIsNumber = !/[a-z]{3}/i.test(device);
+  if (description && (software || deviceIsNumber)) return description;
+  const name = deviceIsNumber ? [vendor, architecture, device].join(" ").trim() : device;
+  return (description ? `${name} (${description})` : name) || "unnamed adapter";
 }
 
 /**

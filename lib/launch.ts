@@ -16,6 +16,8 @@
  * @module
  */
 
+import { setImmediate } from "node:timers";
+
 /** A compute shader and the name it goes by in labels and errors. */
 export interface Kernel {
   /** The name, that of the kernel's file. */
@@ -366,7 +368,7 @@ function rejectIfLost({ lost }: Gpu): void {
 
 /** Lets events that are already due, such as the loss of the device, come in. */
 function settle(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** The bytes themselves, or a copy of them: padded to whole words, and never in shared memory. */

@@ -73,8 +73,8 @@ export async function unpackedFolder(options: SoftwareGpuOptions = {}): Promise<
     );
   }
   options.log?.(
-    `Fetching a software GPU (SwiftShader, from npm @sparticuz/chromium ` +
-      `${npmPins["@sparticuz/chromium"]}): about 70 MB, once`,
+    `Unpacking a software GPU once (SwiftShader, from npm @sparticuz/chromium ` +
+      `${npmPins["@sparticuz/chromium"]}, a download of about 70 MB where npm's cache has it not)`,
   );
   await writeFolder(folder, unpack(await readArchive()));
   return folder;

@@ -100,7 +100,6 @@ export function packedMetadata(
   const kept = Object.entries(source ?? {}).map(([key, value]) =>
     [isOurs(key) ? KEPT + key : key, value] as const
   );
-  if (matrices.length === 0) return Object.fromEntries(Object.entries(source ?? {}));
   return Object.fromEntries([
     ["format", "afpq"],
     ["layout", String(LAYOUT_VERSION)],
@@ -119,7 +118,7 @@ export function sourceMetadata(file: SafetensorsFile): Record<string, string> | 
   return entries.length > 0 ? Object.fromEntries(entries) : null;
 }
 
-/** The longest that {@linkcode packedMetadata} can get, as JSON in UTF-8 bytes. */
+/** Header bytes that {@linkcode packedMetadata} takes at most: its JSON with key, colon and comma. */
 export function metadataRoom(
   source: Readonly<Record<string, string>> | null,
   matrices: readonly Omit<PackedFacts, "scaleExponent" | "underflows">[],
@@ -130,7 +129,7 @@ export function metadataRoom(
     underflows: Number.MAX_SAFE_INTEGER,
   }));
   const json = JSON.stringify(packedMetadata(source, widest));
-  return new TextEncoder().encode(json).length;
+  return new TextEncoder().encode(`"__metadata__":${json},`).length;
 }
 
 /** Whether a file says that it holds quantised matrices of ours. */

@@ -158,25 +158,34 @@ export function packedTensors(file: SafetensorsFile): PackedTensor[] {
 }
 
 /**
- * Reads a quantised matrix and checks that its scales are ones the quantiser can have stored.
+ * Reads a quantised matrix.
  *
- * @throws {RangeError} if a scale is negative, infinite, NaN or subnormal
+ * @throws {RangeError} as {@linkcode readScales}
  */
 export async function readPacked(packed: PackedTensor): Promise<QuantizedMatrix> {
   const { name, rows, cols, format, group, scaleExponent, underflows } = packed;
+  const scales = await readScales(packed);
   const codes = new Uint32Array((await packed.codes.bytes()).buffer);
-  const scales = new Uint16Array((await packed.scales.bytes()).buffer);
+  return { name, rows, cols, format, group, scaleExponent, underflows, codes, scales };
+}
+
+/**
+ * Reads the scales of a matrix and checks that the quantiser can have stored them.
+ *
+ * @throws {RangeError} if a scale is negative, infinite, NaN or subnormal
+ */
+export async function readScales(
+  { scales: tensor }: PackedTensor,
+): Promise<Uint16Array<ArrayBuffer>> {
+  const scales = new Uint16Array((await tensor.bytes()).buffer);
   const bad = scales.findIndex((bits) => bits !== 0 && !(bits >= 0x0400 && bits < 0x7c00));
-  if (bad >= 0) {
-    throw new RangeError(
-      `Cannot read ${quote(packed.scales.name)} ${show(packed.scales.shape)} of ${
-        quote(packed.scales.file)
-      } as f16 scales must be 0 or positive, normal and finite: got bits 0x${
+  if (bad < 0) return scales;
+  throw new RangeError(
+    `Cannot read ${quote(tensor.name)} ${show(tensor.shape)} of ${quote(tensor.file)} as f16 ` +
+      `scales must be 0 or positive, normal and finite: got bits 0x${
         scales[bad].toString(16).padStart(4, "0")
       } at ${bad}`,
-    );
-  }
-  return { name, rows, cols, format, group, scaleExponent, underflows, codes, scales };
+  );
 }
 
 function isOurs(key: string): boolean {

@@ -39,6 +39,7 @@ export interface Checkpoint {
 
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
+const CONFIG = "config.json";
 const MAX_INDEX_BYTES = 2 ** 28;
 const MAX_CONFIG_BYTES = 2 ** 24;
 
@@ -77,7 +78,7 @@ async function openFolder(folder: string): Promise<Checkpoint> {
   }
   const name = names.includes(SINGLE) ? SINGLE : onlySafetensors(folder, names);
   const files = [await openSafetensors(await contained(folder, name))];
-  return await complete(folder, folder, files, new Set([name]));
+  return await complete(folder, folder, files);
 }
 
 function onlySafetensors(folder: string, names: string[]): string {
@@ -105,7 +106,7 @@ async function openIndexed(path: string, folder: string, index: string): Promise
       }: got no such tensor there`,
     );
   }
-  return await complete(path, folder, files, new Set([...names, index]), tensors);
+  return await complete(path, folder, files, tensors);
 }
 
 /** Tensor name to file name, each a plain name. */
@@ -145,9 +146,8 @@ async function contained(folder: string, name: string): Promise<string> {
   const path = join(folder, name);
   const root = await realpath(folder);
   const target = await realpath(path).catch((cause) => {
-    throw new Error(`Cannot read ${quote(path)} as it must be a file: got nothing there`, {
-      cause,
-    });
+    const got = cause.code === "ENOENT" ? "nothing there" : String(cause.code ?? cause);
+    throw new Error(`Cannot read ${quote(path)} as it must be a file: got ${got}`, { cause });
   });
   if (target.startsWith(root + sep) || target.startsWith(cacheBlobs(root))) return path;
   throw new Error(
@@ -155,11 +155,10 @@ async function contained(folder: string, name: string): Promise<string> {
   );
 }
 
-/** Where the files of a Hugging Face snapshot lie: `ENTRY/blobs/` for `ENTRY/snapshots/REVISION`. */
+/** Where a Hugging Face cache keeps its files: `ENTRY/blobs/` for `ENTRY/snapshots/REVISION/..`. */
 function cacheBlobs(root: string): string {
-  const snapshots = dirname(root);
-  const isCache = basename(snapshots) === "snapshots";
-  return isCache ? join(dirname(snapshots), "blobs") + sep : root + sep;
+  const at = root.lastIndexOf(`${sep}snapshots${sep}`);
+  return at < 0 ? root + sep : join(root.slice(0, at), "blobs") + sep;
 }
 
 function checkShard(
@@ -191,15 +190,28 @@ async function complete(
   path: string,
   folder: string,
   files: SafetensorsFile[],
-  own: Set<string>,
   tensors = collect(files),
 ): Promise<Checkpoint> {
-  const others: string[] = [];
+  return {
+    path,
+    folder,
+    files,
+    tensors,
+    config: await readConfig(folder),
+    others: await others(folder),
+  };
+}
+
+/** Regular files of a folder that are neither tensors nor the config; hidden ones stay behind. */
+async function others(folder: string): Promise<string[]> {
+  const names: string[] = [];
   for (const name of (await readdir(folder)).sort()) {
-    const isOurs = own.has(name) || name === "config.json" || name.startsWith(".");
-    if (!isOurs && await isRegular(join(folder, name))) others.push(name);
+    const isOurs = name === CONFIG || /\.safetensors(\.index\.json)?$/.test(name);
+    if (isOurs || name.startsWith(".") || !await isRegular(join(folder, name))) continue;
+    await contained(folder, name);
+    names.push(name);
   }
-  return { path, folder, files, tensors, config: await readConfig(folder), others };
+  return names;
 }
 
 async function isRegular(path: string): Promise<boolean> {
@@ -207,10 +219,10 @@ async function isRegular(path: string): Promise<boolean> {
 }
 
 async function readConfig(folder: string): Promise<Record<string, Json> | null> {
-  const path = join(folder, "config.json");
+  const path = join(folder, CONFIG);
   const exists = await stat(path).then(() => true, () => false);
   if (!exists) return null;
-  const bytes = await readSmall(await contained(folder, "config.json"), MAX_CONFIG_BYTES);
+  const bytes = await readSmall(await contained(folder, CONFIG), MAX_CONFIG_BYTES);
   const config = parseStrictJson(bytes, quote(path));
   if (isObject(config)) return config;
   throw new SyntaxError(`Cannot read ${quote(path)} as it must be an object: got another value`);

@@ -185,6 +185,11 @@ class FileTensor implements Tensor {
   }
 
   async *chunks(bytesPerChunk = CHUNK_BYTES): AsyncIterable<Uint8Array<ArrayBuffer>> {
+    if (!(bytesPerChunk >= 1 && Number.isInteger(bytesPerChunk))) {
+      throw new RangeError(
+        `Cannot read ${quote(this.name)} as bytesPerChunk must be 1 or more: got ${bytesPerChunk}`,
+      );
+    }
     const buffer = new Uint8Array(Math.min(bytesPerChunk, this.end - this.begin));
     await using file = await reopen(this.#origin);
     for (let at = this.begin; at < this.end; at += bytesPerChunk) {

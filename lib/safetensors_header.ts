@@ -114,7 +114,7 @@ export function parseHeader(
     reader.within = name;
     if (name === METADATA) metadata = readMetadata(reader);
     else tensors.push(readEntry(reader, name, extents));
-    reader.within = "";
+    reader.within = null;
   });
   checkPadding(reader, bytes);
   tensors.sort((a, b) => a.begin - b.begin || a.end - b.end);
@@ -255,7 +255,7 @@ function byWidthThenName(a: { name: string; dtype: Dtype }, b: { name: string; d
 /**
  * The bytes of a header, padded with spaces so that 8 + its length is a multiple of 8.
  *
- * @param reserve bytes to leave for metadata that is known only later
+ * @param reserve bytes to leave for the JSON of metadata that is known only later
  * @throws {TypeError} when metadata is not well-formed text
  */
 export function formatHeader(
@@ -270,7 +270,8 @@ export function formatHeader(
     members.push(`${JSON.stringify(name)}:{${fields}}`);
   }
   const text = new TextEncoder().encode(`{${members.join(",")}}`);
-  const header = new Uint8Array(Math.ceil((text.length + reserve) / 8) * 8).fill(SPACE);
+  const later = reserve > 0 ? `"${METADATA}":,`.length + reserve : 0;
+  const header = new Uint8Array(Math.ceil((text.length + later) / 8) * 8).fill(SPACE);
   header.set(text);
   return header;
 }

@@ -47,7 +47,7 @@ export interface TensorSource {
 export interface WriteOptions {
   /** `__metadata__`, or a function that gives it once all data is written. */
   readonly metadata?: Readonly<Record<string, string>> | (() => Readonly<Record<string, string>>);
-  /** Header bytes to keep for metadata from a function: its JSON with 18 bytes more. */
+  /** Header bytes to keep for metadata from a function: UTF-8 bytes of the longest JSON it gives. */
   readonly reserve?: number;
   /** Abandons the writing and removes the temp file. */
   readonly signal?: AbortSignal;
@@ -80,8 +80,8 @@ export async function writeSafetensors(
   const unique = `${process.pid}-${randomBytes(6).toString("hex")}`;
   const partial = join(dirname(path), `.${basename(path)}.partial-${unique}`);
   const places = placeTensors(tensors);
-  const handle = await (options.open ?? open)(partial, "wx+");
   try {
+    const handle = await (options.open ?? open)(partial, "wx+");
     const target: Target = { path, handle, signal: options.signal };
     const written = await writeAll(target, tensors, places, options).finally(() => handle.close());
     options.signal?.throwIfAborted();
@@ -90,8 +90,17 @@ export async function writeSafetensors(
     return written;
   } catch (error) {
     await rm(partial, { force: true });
-    throw error;
+    throw inOurWords(path, error);
   }
+}
+
+/** An error of the system names a call and a temp file; ours names the file that was wanted. */
+function inOurWords(path: string, cause: unknown): unknown {
+  const isSystem = cause instanceof Error && "syscall" in cause && "code" in cause;
+  if (!isSystem) return cause;
+  return new Error(`Cannot write ${quote(path)} as the system must let it: got ${cause.code}`, {
+    cause,
+  });
 }
 
 /** The temp file, and the name that errors call it by. */
@@ -108,7 +117,7 @@ async function writeAll(
   { metadata = {}, reserve = 0, onTensor }: WriteOptions,
 ): Promise<WrittenFile> {
   const fixed = typeof metadata === "function" ? null : emptyToNull(metadata);
-  const room = formatHeader(places, fixed, reserve).length;
+  const room = formatHeader(places, fixed, fixed ? 0 : reserve).length;
   checkRoom(target.path, room, MAX_HEADER_BYTES);
   const placeOf = new Map(places.map((place) => [place.name, place]));
   const tensors = [];
@@ -194,11 +203,12 @@ async function writeAt(
   hash?.update(bytes);
   for (let done = 0; done < bytes.length;) {
     const wanted = bytes.length - done;
-    const { bytesWritten } = await handle.write(bytes, done, wanted, position + done)
+    const step = Math.min(wanted, CHUNK_BYTES);
+    const { bytesWritten } = await handle.write(bytes, done, step, position + done)
       .catch((cause) => {
         throw fullDisk(path, wanted, position + done, String(cause.code ?? cause.message), cause);
       });
-    if (bytesWritten === 0) throw fullDisk(path, wanted, position + done, "0 written");
+    if (bytesWritten === 0) throw fullDisk(path, wanted, position + done, "none written");
     done += bytesWritten;
   }
 }

@@ -81,8 +81,8 @@ export function parseStrictJson(bytes: Uint8Array, subject = "JSON"): Json {
 
 /** Pulls values out of JSON bytes, front to back. Each method reads one value, or throws. */
 export class JsonReader {
-  /** Said at the end of an error, when not empty: the part of the document being read. */
-  within = "";
+  /** Said at the end of an error, when not null: name of the part being read. */
+  within: string | null = null;
   #bytes: Uint8Array;
   #subject: string;
   #at = 0;
@@ -107,7 +107,7 @@ export class JsonReader {
 
   /** The one line of a refusal. */
   message(rule: string, got: string | number | bigint): string {
-    const within = this.within === "" ? "" : ` in ${quote(this.within)}`;
+    const within = this.within === null ? "" : ` in ${quote(this.within)}`;
     return `Cannot read ${this.#subject} as ${rule}: got ${got}${within}`;
   }
 

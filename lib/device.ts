@@ -10,17 +10,16 @@
  *   5. navigator.gpu, whatever it is      Deno; OpenGL where there is no Vulkan
  *   6. the TypeScript backend             always there, `gpu` null
  *
- * The self-test is a small dequantise-matmul with an exact answer: a backend that computes nothing,
- * or wrongly, is refused like one that is absent. Every limit that the adapter has is asked for,
- * since the defaults are small and bun-webgpu refuses a partial list.
+ * A backend that computes nothing, or wrongly, is refused like one that is absent. Every limit that
+ * the adapter has is asked for: the defaults are small, and bun-webgpu refuses a partial list.
  *
  * @module
  */
 
-import selfTestCode from "../kernels/self_test.wgsl" with { type: "text" };
 import { dawnSources, findAdapter, type Found, type Source } from "./bindings.ts";
-import { createGpu, download, empty, type Gpu, joinKernel, run, upload } from "./launch.ts";
+import { createGpu, type Gpu } from "./launch.ts";
 import { keepForever } from "./native.ts";
+import { selfTest } from "./self_test.ts";
 import { withSoftwareGpu } from "./software_gpu.ts";
 
 /** How to reach a device: one of the three bindings, a GPU in software, or no GPU. */
@@ -190,7 +189,7 @@ async function openAdapter(binding: Binding, found: Found): Promise<Device> {
   keepForever(adapter);
   const gpu = createGpu(device);
   try {
-    gpu.f16Subnormals = await selfTest(gpu);
+    await selfTest(gpu);
   } catch (cause) {
     device.destroy();
     throw selfTestError(found, cause as Error);
@@ -230,73 +229,6 @@ type SelfTestError = Error & { found?: Found };
 function selfTestError(found: Found, cause: Error): SelfTestError {
   const message = `Adapter "${found.name}" fails the self-test: ${cause.message}`;
   return Object.assign(new Error(message, { cause }), { found });
-}
-
-// ---- self-test ------------------------------------------------------------------------------
-
-/** E2M1 by code; any 16 levels would do whose products below are exact in f32. */
-const LEVELS = [0, 0.5, 1, 1.5, 2, 3, 4, 6, -0, -0.5, -1, -1.5, -2, -3, -4, -6];
-/** f16 bits of each row's positive and negative scale, and their values; the last row's are subnormal. */
-const SCALES: [number, number, number, number][] = [
-  [0x4000, 0x3800, 2, 0.5],
-  [0x3c00, 0x5800, 1, 128],
-  [0x0400, 0x0800, 2 ** -14, 2 ** -13],
-  [0x7bff, 0x7800, 65504, 2 ** 15],
-  [0x0001, 0x03ff, 2 ** -24, 1023 * 2 ** -24],
-];
-const X = Float32Array.from(LEVELS, (_, c) => c - 5);
-const SELF_TEST = joinKernel("self_test", [selfTestCode]);
-
-/**
- * Runs kernels/self_test.wgsl. Gives whether subnormal f16 survive unpacking, which either may be.
- *
- * @throws {Error} where the answer is wrong, or there is none.
- */
-export async function selfTest(gpu: Gpu): Promise<boolean> {
-  const rows = SCALES.length;
-  const codes = SCALES.flatMap((_, r) => rotatedCodes(r));
-  const buffers = await Promise.all([
-    upload(gpu, Uint32Array.from(codes)),
-    upload(gpu, Float32Array.from(LEVELS)),
-    upload(gpu, Uint32Array.from(SCALES, ([positive, negative]) => positive | (negative << 16))),
-    upload(gpu, X),
-  ]);
-  const y = empty(gpu, 12 * rows);
-  await run(gpu, SELF_TEST, {
-    constants: { ROWS: rows },
-    buffers: [...buffers, y],
-    workgroups: rows,
-  });
-  const got = await download(gpu, y);
-  for (const buffer of [...buffers, y]) buffer.destroy();
-  const flushed = got[3 * rows - 1] === 0;
-  compare(got, SCALES.flatMap((_, r) => expected(r, flushed)));
-  return !flushed;
-}
-
-/** The 16 codes of row r as two words: code (c + r) % 16 at column c. */
-function rotatedCodes(r: number): number[] {
-  const nibble = (c: number) => ((c + r) % 16) << (4 * (c % 8));
-  const word = (w: number) =>
-    Array.from({ length: 8 }, (_, i) => nibble(8 * w + i)).reduce((a, b) => a | b);
-  return [word(0) >>> 0, word(1) >>> 0];
-}
-
-/** y of row r: W x, then both scales; 0 for subnormal scales where the device flushes them. */
-function expected(r: number, flushed: boolean): number[] {
-  const scales = SCALES[r].slice(2).map((scale) => flushed && scale < 2 ** -14 ? 0 : scale);
-  const sum = LEVELS.reduce((sum, _, c) => {
-    const level = LEVELS[(c + r) % 16];
-    return sum + X[c] * level * scales[level < 0 ? 1 : 0];
-  }, 0);
-  return [sum, ...scales];
-}
-
-function compare(got: Float32Array, wanted: number[]): void {
-  const wrong = wanted.findIndex((value, i) => !(got[i] === value));
-  if (wrong >= 0) {
-    throw new Error(`value ${wrong} must be ${wanted[wrong]}: got ${got[wrong]}`);
-  }
 }
 
 function list(names: readonly string[]): string {

@@ -154,13 +154,18 @@ export async function upload(
 export function empty(gpu: Gpu, bytes: number, usage: number = STORAGE): GPUBuffer {
   rejectIfLost(gpu);
   const descriptor = { size: roundUp4(bytes), usage: usage | COPY_DST | COPY_SRC };
-  let buffer: GPUBuffer | undefined;
-  guarded(gpu, `create a buffer of ${descriptor.size} bytes`, () => {
-    buffer = gpu.device.createBuffer(descriptor);
-    if (bytes > 0) gpu.device.queue.writeBuffer(buffer, 0, wordBytes(MARK));
-  }).catch((error) => gpu.faults.push(error));
-  if (!buffer) throw gpu.faults.pop() ?? new Error(`Cannot create a buffer of ${bytes} bytes`);
-  return buffer;
+  const what = `create a buffer of ${descriptor.size} bytes`;
+  try {
+    const { result, errors } = scoped(gpu.device, () => {
+      const buffer = gpu.device.createBuffer(descriptor);
+      if (bytes > 0) gpu.device.queue.writeBuffer(buffer, 0, wordBytes(MARK));
+      return buffer;
+    });
+    firstOf(errors).then((error) => error && gpu.faults.push(refusal(what, error)), () => {});
+    return result;
+  } catch (cause) {
+    throw refusal(what, cause as Error);
+  }
 }
 
 /** Compiles the kernel, unless it is already, and enqueues it; the work may still run on return. */
@@ -221,25 +226,32 @@ export async function download(
 ): Promise<Float32Array<ArrayBuffer>> {
   const size = roundUp4(bytes);
   if (size === 0) return new Float32Array(0);
-  const staging = await guarded(gpu, `read ${bytes} bytes back`, () => {
-    const staging = gpu.device.createBuffer({
-      size,
-      usage: MAP_READ | COPY_DST,
-      mappedAtCreation: true,
-    });
-    new Uint32Array(staging.getMappedRange()).fill(MARK);
-    staging.unmap();
-    const encoder = gpu.device.createCommandEncoder();
-    encoder.copyBufferToBuffer(buffer, 0, staging, 0, size);
-    gpu.device.queue.submit([encoder.finish()]);
-    gpu.unsubmittedBytes = 0;
-    return staging;
-  });
+  let staging: GPUBuffer | undefined;
   try {
+    staging = await guarded(gpu, `read ${bytes} bytes back`, () => copyOut(gpu, buffer, size));
     return await readMapped(gpu, staging);
+  } catch (error) {
+    throw takeFault(gpu) ?? error;
   } finally {
-    staging.destroy();
+    staging?.destroy();
   }
+}
+
+/**
+ * Enqueues a copy of the buffer's first bytes to one that can be mapped, full of marks until then.
+ * In Deno marks reach the buffer with the next submission, so they get one that is not the copy's.
+ */
+function copyOut(gpu: Gpu, buffer: GPUBuffer, size: number): GPUBuffer {
+  const { device } = gpu;
+  const staging = device.createBuffer({ size, usage: MAP_READ | COPY_DST, mappedAtCreation: true });
+  new Uint32Array(staging.getMappedRange()).fill(MARK);
+  staging.unmap();
+  device.queue.submit([]);
+  const encoder = device.createCommandEncoder();
+  encoder.copyBufferToBuffer(buffer, 0, staging, 0, size);
+  device.queue.submit([encoder.finish()]);
+  gpu.unsubmittedBytes = 0;
+  return staging;
 }
 
 /** Workgroups over two axes of at most `most` each: equal rows, so that the last one is hardly idle. */
@@ -266,7 +278,7 @@ async function readMapped(gpu: Gpu, staging: GPUBuffer): Promise<Float32Array<Ar
   }
   await settle();
   rejectIfLost(gpu);
-  const fault = gpu.faults.splice(0)[0];
+  const fault = takeFault(gpu);
   if (fault) throw fault;
   const words = new Uint32Array(staging.getMappedRange().slice(0));
   if (words[0] === MARK) {
@@ -275,29 +287,46 @@ async function readMapped(gpu: Gpu, staging: GPUBuffer): Promise<Float32Array<Ar
   return new Float32Array(words.buffer);
 }
 
+const SCOPES: GPUErrorFilter[] = ["internal", "out-of-memory", "validation"];
+
 /**
  * Does something on the device inside error scopes: resolves with its result, or rejects with the
- * first error of it. Scopes come out in the reverse of their order.
+ * first error of it, whether WebGPU reports it or the binding throws it.
  */
 async function guarded<T>(gpu: Gpu, what: string, act: () => T): Promise<T> {
   rejectIfLost(gpu);
-  const { device } = gpu;
-  device.pushErrorScope("internal");
-  device.pushErrorScope("out-of-memory");
-  device.pushErrorScope("validation");
-  let result: T;
-  let thrown: unknown;
   try {
-    result = act();
-  } catch (error) {
-    thrown = error;
+    const { result, errors } = scoped(gpu.device, act);
+    const error = await firstOf(errors);
+    rejectIfLost(gpu);
+    if (!error) return result;
+    throw error;
+  } catch (cause) {
+    await settle();
+    rejectIfLost(gpu);
+    throw refusal(what, cause as Error);
   }
-  const pops = [device.popErrorScope(), device.popErrorScope(), device.popErrorScope()];
-  const caught = (await Promise.all(pops)).find((error) => error !== null);
-  rejectIfLost(gpu);
-  const cause = (thrown ?? caught) as { message: string } | undefined;
-  if (cause) throw new Error(`Cannot ${what}: ${firstLine(cause.message)}`, { cause });
-  return result!;
+}
+
+async function firstOf(errors: Promise<GPUError | null>[]): Promise<GPUError | null> {
+  return (await Promise.all(errors)).find((error) => error !== null) ?? null;
+}
+
+function refusal(what: string, cause: { message: string }): Error {
+  return new Error(`Cannot ${what}: ${firstLine(cause.message)}`, { cause });
+}
+
+function scoped<T>(
+  device: GPUDevice,
+  act: () => T,
+): { result: T; errors: Promise<GPUError | null>[] } {
+  const errors: Promise<GPUError | null>[] = [];
+  for (const scope of SCOPES) device.pushErrorScope(scope);
+  try {
+    return { result: act(), errors };
+  } finally {
+    for (const _ of SCOPES) errors.push(device.popErrorScope());
+  }
 }
 
 function findPipeline(
@@ -321,37 +350,28 @@ async function compile(
   { name, code }: Kernel,
   constants: Record<string, number>,
 ): Promise<GPUComputePipeline> {
-  const failed = (cause: unknown, message: string) =>
-    new Error(`Cannot compile kernel "${name}" ${JSON.stringify(constants)}: ${message}`, {
-      cause,
-    });
   let module: GPUShaderModule | undefined;
   try {
     await guarded(gpu, "compile", () => {
       module = gpu.device.createShaderModule({ label: name, code });
     });
-  } catch (cause) {
-    rejectIfLost(gpu);
-    throw failed(cause, (module && await compilationError(module)) ?? (cause as Error).message);
-  }
-  try {
     const compute = { module: module!, entryPoint: "main", constants };
     return await gpu.device.createComputePipelineAsync({ label: name, layout: "auto", compute });
   } catch (cause) {
     rejectIfLost(gpu);
-    throw failed(cause, (cause as Error).message);
+    const message = await compilationMessage(cause as Error, module);
+    const kernel = `kernel "${name}" ${JSON.stringify(constants)}`;
+    throw new Error(`Cannot compile ${kernel}: ${message}`, { cause });
   }
 }
 
-/** `line:column message` of the first error, or null where the binding cannot say (bun-webgpu). */
-async function compilationError(module: GPUShaderModule): Promise<string | null> {
-  try {
-    const { messages } = await module.getCompilationInfo();
-    const error = messages.find(({ type }) => type === "error");
-    return error ? `${error.lineNum}:${error.linePos} ${error.message}` : null;
-  } catch {
-    return null;
-  }
+/** Dawn's errors say line:column; Deno's module does, when asked (bun-webgpu's must not be). */
+async function compilationMessage(error: Error, module?: GPUShaderModule): Promise<string> {
+  const message = firstLine(error.message.replace(/^Cannot compile: /, ""));
+  if (!module || /:\d+:\d+/.test(message) || !("Deno" in globalThis)) return message;
+  const { messages } = await module.getCompilationInfo();
+  const found = messages.find(({ type }) => type === "error");
+  return found ? `${found.lineNum}:${found.linePos} ${firstLine(found.message)}` : message;
 }
 
 /** Submits an empty command buffer and waits: only a real submission frees what writes have staged. */
@@ -360,6 +380,11 @@ async function flush(gpu: Gpu): Promise<void> {
   gpu.unsubmittedBytes = 0;
   await gpu.device.queue.onSubmittedWorkDone();
   rejectIfLost(gpu);
+}
+
+/** The first error that nobody was told of, which the later ones follow from. */
+function takeFault(gpu: Gpu): Error | undefined {
+  return gpu.faults.splice(0)[0];
 }
 
 function rejectIfLost({ lost }: Gpu): void {
@@ -390,5 +415,5 @@ function roundUp4(bytes: number): number {
 }
 
 function firstLine(text: string): string {
-  return text.split("\n", 1)[0];
+  return text.trim().split("\n", 1)[0];
 }

@@ -1,0 +1,49 @@
+// dense: a plain matrix W [ROWS, COLS] in f32, f16 or bf16.
+//
+//   weights  [ROWS, EIGHTS * 8]   vec4u   four words at a time: 4 f32, or 8 16-bit floats, low half
+//                                         first; a row ends in zeros beyond COLS
+//
+// needs:    nothing of the device: 16-bit floats are taken apart as words
+// spec:     denseRow() in lib/linear_reference.ts
+
+override ROWS: u32;
+override COLS: u32;
+override DTYPE: u32;                   // 0 f32, 1 f16, 2 bf16
+override F16_SUBNORMALS: bool = true;  // whether unpack2x16float keeps them
+
+override EIGHTS: u32 = (COLS + 7u) / 8u;
+
+@group(0) @binding(0) var<storage, read> weights: array<vec4u>;
+
+// Eight columns.
+struct Eight {
+  lo: vec4f,
+  hi: vec4f,
+}
+
+fn halves(pair: u32) -> vec2f {
+  if (DTYPE == 2u) { return vec2f(bitcast<f32>(pair << 16u), bitcast<f32>(pair & 0xffff0000u)); }
+  if (F16_SUBNORMALS) { return unpack2x16float(pair); }
+  return vec2f(half(pair & 0xffffu), half(pair >> 16u));
+}
+
+// An f16, subnormals kept by arithmetic in f32.
+fn half(bits: u32) -> f32 {
+  let magnitude = bits & 0x7fffu;
+  let small = f32(magnitude) * 0x1p-24;
+  let size = select(unpack2x16float(magnitude).x, small, magnitude < 0x400u);
+  return select(size, -size, bits > 0x7fffu);
+}
+
+// Columns 8 eight .. 8 eight + 8 of a row.
+fn load8(row: u32, eight: u32) -> Eight {
+  let at = row * EIGHTS + eight;
+  if (DTYPE == 0u) {
+    return Eight(bitcast<vec4f>(weights[2u * at]), bitcast<vec4f>(weights[2u * at + 1u]));
+  }
+  let words = weights[at];
+  return Eight(
+    vec4f(halves(words.x), halves(words.y)),
+    vec4f(halves(words.z), halves(words.w)),
+  );
+}

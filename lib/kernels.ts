@@ -1,0 +1,92 @@
+/**
+ * The kernels by name, put together from whole WGSL files: a kernel's own file and its parts. A part
+ * that comes in several variants defines the same functions in each; the device's features decide.
+ *
+ * @module
+ */
+
+import denseMatmul from "../kernels/dense_matmul.wgsl" with { type: "text" };
+import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
+import dequantise from "../kernels/dequantise.wgsl" with { type: "text" };
+import matmul from "../kernels/matmul.wgsl" with { type: "text" };
+import matvec from "../kernels/matvec.wgsl" with { type: "text" };
+import selfTest from "../kernels/self_test.wgsl" with { type: "text" };
+import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
+import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
+import reduceSubgroup from "../kernels/parts/reduce_subgroup.wgsl" with { type: "text" };
+import tile from "../kernels/parts/tile_portable.wgsl" with { type: "text" };
+import weights from "../kernels/parts/weights_portable.wgsl" with { type: "text" };
+import { joinKernel, type Kernel } from "./launch.ts";
+
+/** Variants of a part: `portable` runs everywhere, `subgroup` and `f16` where the device can. */
+export type Variant = "portable" | "subgroup" | "f16";
+
+/** WebGPU feature that a variant needs. */
+const FEATURES: Record<Variant, string | null> = {
+  portable: null,
+  subgroup: "subgroups",
+  f16: "shader-f16",
+};
+
+/** Text of each part's variants, the most wanted first. */
+const PARTS: Record<string, Partial<Record<Variant, string>>> = {
+  weights: { portable: weights },
+  dense: { portable: dense },
+  reduce: { subgroup: reduceSubgroup, portable: reduce },
+  tile: { portable: tile },
+};
+
+/** Text and parts of each kernel. */
+const KERNELS = {
+  matvec: { text: matvec, parts: ["weights", "reduce"] },
+  matmul: { text: matmul, parts: ["weights", "tile"] },
+  dequantise: { text: dequantise, parts: ["weights"] },
+  dense_matvec: { text: denseMatvec, parts: ["dense", "reduce"] },
+  dense_matmul: { text: denseMatmul, parts: ["dense", "tile"] },
+  self_test: { text: selfTest, parts: ["weights"] },
+};
+
+/** Name of a kernel, that of its file. */
+export type KernelName = keyof typeof KERNELS;
+
+/** All kernels. */
+export const kernelNames = Object.keys(KERNELS) as KernelName[];
+
+const joined = new Map<string, Kernel>();
+
+/** The kernel for a device with these features: of each part the best variant that it can run. */
+export function kernelFor(name: KernelName, features: ReadonlySet<string>): Kernel {
+  const chosen = KERNELS[name].parts.map((part) =>
+    variantsOf(part).find((variant) => runsOn(variant, features))!
+  );
+  return join(name, chosen);
+}
+
+/** Every combination of a kernel's parts that a device with these features can run. */
+export function kernelCombinations(name: KernelName, features: ReadonlySet<string>): Kernel[] {
+  let combinations: Variant[][] = [[]];
+  for (const part of KERNELS[name].parts) {
+    const variants = variantsOf(part).filter((variant) => runsOn(variant, features));
+    combinations = combinations.flatMap((chosen) => variants.map((variant) => [...chosen, variant]));
+  }
+  return combinations.map((chosen) => join(name, chosen));
+}
+
+function variantsOf(part: string): Variant[] {
+  return Object.keys(PARTS[part]) as Variant[];
+}
+
+function runsOn(variant: Variant, features: ReadonlySet<string>): boolean {
+  const feature = FEATURES[variant];
+  return feature === null || features.has(feature);
+}
+
+/** Joins a kernel with the chosen variant of each of its parts. */
+function join(name: KernelName, variants: Variant[]): Kernel {
+  const key = `${name} ${variants.join(" ")}`;
+  const { text, parts } = KERNELS[name];
+  const files = parts.map((part, i) => PARTS[part][variants[i]]!);
+  const kernel = joined.get(key) ?? joinKernel(name, [...files, text]);
+  joined.set(key, kernel);
+  return kernel;
+}

@@ -1,0 +1,161 @@
+/**
+ * The linear kernels in plain TypeScript, one loop nest each, accumulating in f64: what the WGSL must
+ * compute, the oracle of its tests, and the backend where there is no GPU.
+ *
+ * Names and arguments are those of linear.ts, without the device. The bounds say how far a kernel may
+ * be from the reference; they hold for any shape (lib/RELIABILITY: 16 u of the sum of magnitudes).
+ *
+ * @module
+ */
+
+import { type FloatDtype, widen } from "./float16.ts";
+import type { QuantizedMatrix } from "./pack.ts";
+import { dequantize, groupScales, rowCodes } from "./quantizer.ts";
+
+/** W [rows, cols] as it stands in a dense checkpoint. */
+export interface DenseMatrix {
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly dtype: FloatDtype;
+  /** Little-endian, row-major, no padding. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** Options of every product. */
+export interface ProductOptions {
+  /** Added to each token's y, [rows]. */
+  bias?: Float32Array;
+}
+
+/** y = W x + b. W [rows, cols], x [cols] or [2, cols] -> y [rows] or [2, rows]. */
+export function matvec(
+  q: QuantizedMatrix,
+  x: Float32Array,
+  options: ProductOptions = {},
+): Float32Array<ArrayBuffer> {
+  return matmul(q, x, x.length / q.cols, options);
+}
+
+/** Y = X W^T + b. W [rows, cols], x [batch, cols] -> y [batch, rows]. */
+export function matmul(
+  q: QuantizedMatrix,
+  x: Float32Array,
+  batch: number,
+  { bias }: ProductOptions = {},
+): Float32Array<ArrayBuffer> {
+  return product(q, x, batch, (row) => weightsOf(q, row), bias);
+}
+
+/** W [rows, cols]: level x scale, rounded once. */
+export function dequantise(q: QuantizedMatrix): Float32Array<ArrayBuffer> {
+  return dequantize(q);
+}
+
+/** y = W x + b. W [rows, cols] dense, x [cols] or [2, cols] -> y [rows] or [2, rows]. */
+export function denseMatvec(
+  w: DenseMatrix,
+  x: Float32Array,
+  options: ProductOptions = {},
+): Float32Array<ArrayBuffer> {
+  return denseMatmul(w, x, x.length / w.cols, options);
+}
+
+/** Y = X W^T + b. W [rows, cols] dense, x [batch, cols] -> y [batch, rows]. */
+export function denseMatmul(
+  w: DenseMatrix,
+  x: Float32Array,
+  batch: number,
+  { bias }: ProductOptions = {},
+): Float32Array<ArrayBuffer> {
+  return product(w, x, batch, (row) => denseRow(w, row), bias);
+}
+
+/** How far matvec on a device may be from the reference, by output: see kernels/matvec.wgsl. */
+export function matvecBound(q: QuantizedMatrix, x: Float32Array): Float64Array {
+  const size = q.format.scaling === "two" ? largerSide : weightsOf;
+  return bound(q, x, x.length / q.cols, (row) => size(q, row));
+}
+
+/** How far matmul on a device may be from the reference, by output. */
+export function matmulBound(q: QuantizedMatrix, x: Float32Array, batch: number): Float64Array {
+  return bound(q, x, batch, (row) => weightsOf(q, row));
+}
+
+/** How far dense products on a device may be from the reference, by output. */
+export function denseBound(w: DenseMatrix, x: Float32Array, batch: number): Float64Array {
+  return bound(w, x, batch, (row) => denseRow(w, row));
+}
+
+/** Row of W in f64, exact: [cols]. */
+function weightsOf(q: QuantizedMatrix, row: number): Float64Array {
+  return scaledRow(q, row, ({ positive, negative }, level) => level < 0 ? negative : positive);
+}
+
+/** Row of levels times the larger scale of their group. */
+function largerSide(q: QuantizedMatrix, row: number): Float64Array {
+  return scaledRow(q, row, ({ positive, negative }) => Math.max(positive, negative));
+}
+
+function scaledRow(
+  q: QuantizedMatrix,
+  row: number,
+  scaleOf: (scales: { positive: number; negative: number }, level: number) => number,
+): Float64Array {
+  const codes = rowCodes(q, row);
+  const width = q.group === "row" ? q.cols : q.group;
+  const weights = new Float64Array(q.cols);
+  for (let start = 0, group = 0; start < q.cols; start += width, group++) {
+    const scales = groupScales(q, row, group);
+    for (let column = start; column < Math.min(start + width, q.cols); column++) {
+      const level = q.format.levels[codes[column]] - scales.zero;
+      weights[column] = level * scaleOf(scales, level);
+    }
+  }
+  return weights;
+}
+
+/** Row of a dense matrix: [cols]. */
+function denseRow({ bytes, cols, dtype }: DenseMatrix, row: number): Float32Array {
+  const rowBytes = cols * (dtype === "F32" ? 4 : 2);
+  return widen(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), dtype);
+}
+
+/** Y [batch, rows], each output summed in f64 and rounded once. */
+function product(
+  { rows, cols }: { rows: number; cols: number },
+  x: Float32Array,
+  batch: number,
+  rowOf: (row: number) => Float64Array | Float32Array,
+  bias?: Float32Array,
+): Float32Array<ArrayBuffer> {
+  const y = new Float32Array(batch * rows);
+  for (let row = 0; row < rows; row++) {
+    const w = rowOf(row);
+    for (let token = 0; token < batch; token++) {
+      let sum = bias?.[row] ?? 0;
+      for (let column = 0; column < cols; column++) sum += w[column] * x[token * cols + column];
+      y[token * rows + row] = sum;
+    }
+  }
+  return y;
+}
+
+/** 16 x 2^-24 x sum |w x|, [batch, rows]. */
+function bound(
+  { rows, cols }: { rows: number; cols: number },
+  x: Float32Array,
+  batch: number,
+  rowOf: (row: number) => Float64Array | Float32Array,
+): Float64Array {
+  const bounds = new Float64Array(batch * rows);
+  for (let row = 0; row < rows; row++) {
+    const w = rowOf(row);
+    for (let token = 0; token < batch; token++) {
+      let sum = 0;
+      for (let c = 0; c < cols; c++) sum += Math.abs(w[c] * x[token * cols + c]);
+      bounds[token * rows + row] = 16 * 2 ** -24 * sum;
+    }
+  }
+  return bounds;
+}

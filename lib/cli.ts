@@ -1,0 +1,300 @@
+/**
+ * The command line `afpq`. The only file that prints or exits.
+ *
+ *   stdout   results: a table and a line, or one JSON document with --json
+ *   stderr   one line on what failed and why, progress on a terminal, what is being fetched
+ *   exit     0 done, 1 refused or failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM
+ *
+ * Relative paths are the caller's: under `deno task`, which changes to this folder, those of INIT_CWD.
+ *
+ * @module
+ */
+import { dirname, isAbsolute, resolve } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import manifest from "../package.json" with { type: "json" };
+import type { CommandContext, CommandResult } from "./command.ts";
+import { checkCommand } from "./command_check.ts";
+import { dequantizeCommand } from "./command_dequantize.ts";
+import { type DeviceRow, devices } from "./command_devices.ts";
+import { inspectCommand } from "./command_inspect.ts";
+import { quantizeCommand } from "./command_quantize.ts";
+import { verifyCommand } from "./command_verify.ts";
+import { type Binding, bindings } from "./device.ts";
+import type { FloatDtype } from "./float16.ts";
+import { type Format, format as formatOf, formatNames } from "./format.ts";
+import { nearest } from "./nearest.ts";
+import { abandonAllSync } from "./output_folder.ts";
+import { type Group, groups } from "./pack.ts";
+import { type Args, parseArgs } from "./parse_args.ts";
+import { readEnvironment } from "./permission.ts";
+import { createProgress, printable } from "./progress.ts";
+import { renderTable } from "./report.ts";
+import { quote } from "./strict_json.ts";
+import { aliases, type CommandName, commands, commonFlags, generalHelp } from "./usage.ts";
+
+/** Wrong usage: exit code 2. */
+class UsageError extends Error {}
+
+/** Runs the command line; gives the exit code. */
+export async function main(args: readonly string[]): Promise<number> {
+  const debug = args.includes("--debug");
+  try {
+    return await dispatch(args);
+  } catch (error) {
+    say(debug ? String((error as Error).stack ?? error) : oneLine(error));
+    return error instanceof UsageError ? 2 : 1;
+  }
+}
+
+async function dispatch(args: readonly string[]): Promise<number> {
+  const [first, ...rest] = args;
+  if (first === undefined) {
+    say(generalHelp);
+    return 2;
+  }
+  if (first === "--version") return print(`afpq ${manifest.version}\n`);
+  if (first === "--help" || first === "-h" || (first === "help" && rest.length === 0)) {
+    return print(`${generalHelp}\n`);
+  }
+  const name = commandName(first === "help" ? rest[0] : first);
+  const parsed = parse(name, first === "help" ? ["--help"] : rest);
+  if (parsed.help) return print(`${commands[name].help}\n`);
+  expectWords(name, parsed);
+  return await run(name, parsed);
+}
+
+function commandName(word: string): CommandName {
+  if (Object.hasOwn(commands, word)) return word as CommandName;
+  throw new UsageError(unknownWord(word, "command", Object.keys(commands)));
+}
+
+function unknownWord(word: string, kind: string, right: readonly string[]): string {
+  return `Cannot understand ${quote(word)} as a ${kind}: did you mean ${
+    quote(nearest(word, right)!)
+  }?`;
+}
+
+/** Flags and words of a command; an unknown flag is refused with the nearest right spelling. */
+function parse(name: CommandName, args: readonly string[]): Args {
+  const { string, boolean, collect } = commands[name];
+  const flags = [...string, ...boolean, ...commonFlags].map((flag) => `--${flag}`);
+  return parseArgs(args, {
+    string: ["_", ...string],
+    boolean: [...boolean, ...commonFlags],
+    collect,
+    alias: aliases,
+    unknown(word, key) {
+      if (key === undefined) return true;
+      const short = Object.values(aliases).map((letter) => `-${letter}`);
+      const right = word.startsWith("--") ? flags : [...short, ...flags];
+      throw new UsageError(unknownWord(word, `flag of ${name}`, right));
+    },
+  });
+}
+
+/** Refuses words that are missing or too many, and flags without their value. */
+function expectWords(name: CommandName, parsed: Args): void {
+  const { words, string, required } = commands[name];
+  const fail = (rule: string, got: string): never => {
+    throw new UsageError(`Cannot run ${name} as ${rule}: got ${got}; see afpq ${name} --help`);
+  };
+  const missing = words[parsed._.length];
+  if (missing !== undefined) fail(`${missing} must be given`, "none");
+  const extra = parsed._[words.length];
+  if (extra !== undefined) {
+    fail(`it takes ${words.join(" ") || "no words"}`, `also ${quote(extra)}`);
+  }
+  for (const flag of string) {
+    const given = [parsed[flag]].flat();
+    if (given.includes("")) fail(`--${flag} must have a value`, "none");
+    if (required.includes(flag) && given[0] === undefined) fail(`--${flag} must be given`, "none");
+  }
+}
+
+/** Runs a command, with Ctrl-C, progress and printing around it. */
+async function run(name: CommandName, parsed: Args): Promise<number> {
+  const act = actionOf(name, parsed);
+  const terminal = process.stderr.isTTY === true;
+  const progress = createProgress({
+    write: (text) => void process.stderr.write(text),
+    terminal: terminal && !parsed.quiet,
+    columns: () => process.stderr.columns,
+    color: !readEnvironment("NO_COLOR"),
+  });
+  const stop = catchSignals();
+  try {
+    const result = await act({
+      signal: stop.signal,
+      onProgress: progress.update,
+      log: (line) => parsed.quiet ? undefined : say(line),
+    });
+    progress.finish();
+    return await show(result, parsed);
+  } catch (error) {
+    progress.finish();
+    if (!stop.signal.aborted) throw error;
+    say("Stopped, and nothing half-written is left");
+    return stop.exitCode();
+  } finally {
+    stop.forget();
+  }
+}
+
+type Action = (context: CommandContext) => Promise<CommandResult>;
+
+/** A command with its options read: what is wrong with them is wrong usage. */
+function actionOf(name: CommandName, parsed: Args): Action {
+  const path = callersPath(parsed._[0] ?? "");
+  const out = callersPath(text(parsed.out) ?? "");
+  const force = parsed.force === true;
+  switch (name) {
+    case "quantize": {
+      const options = {
+        model: path,
+        out,
+        force,
+        dryRun: parsed["dry-run"] === true,
+        format: readFormat(text(parsed.format) ?? "nf4-asym"),
+        group: readGroup(text(parsed.group) ?? "128"),
+        include: parsed.include as string[],
+        exclude: parsed.exclude as string[],
+      };
+      return (context) => quantizeCommand(options, context);
+    }
+    case "inspect":
+      return () => inspectCommand({ path });
+    case "verify":
+      return (context) => verifyCommand({ path }, context);
+    case "dequantize": {
+      const dtype = readOneOf("dtype", text(parsed.dtype), ["bf16", "f16", "f32"]);
+      const options = { path, out, force, dtype: dtype?.toUpperCase() as FloatDtype | undefined };
+      return (context) => dequantizeCommand(options, context);
+    }
+    case "check": {
+      const binding = readOneOf("binding", text(parsed.binding), bindings) as Binding | undefined;
+      return (context) => checkCommand({ path, binding }, context);
+    }
+    case "devices":
+      return async () => devicesResult(await devices());
+  }
+}
+
+function devicesResult(rows: DeviceRow[]): CommandResult {
+  const told = rows.map(({ binding, adapter, backend, selfTest, reason }) => ({
+    binding,
+    adapter: adapter ?? "",
+    backend: backend ?? "",
+    "self-test": selfTest ?? "",
+    reason: reason ?? "",
+  }));
+  return { json: rows, rows: told, lines: [] };
+}
+
+function text(flag: Args[string]): string | undefined {
+  return typeof flag === "string" ? flag : undefined;
+}
+
+function readFormat(name: string): Format {
+  try {
+    return formatOf(name);
+  } catch (error) {
+    const hint = /^custom:|^e\d+m\d+-/.test(name) || oneLine(error).includes("did you mean")
+      ? ""
+      : `; did you mean ${quote(nearest(name, formatNames)!)}?`;
+    throw new UsageError(oneLine(error) + hint, { cause: error });
+  }
+}
+
+function readGroup(word: string): Group {
+  return groups.find((group) => String(group) === word) ??
+    readOneOf("group", word, groups.map(String)) as never;
+}
+
+function readOneOf(
+  flag: string,
+  word: string | undefined,
+  right: readonly string[],
+): string | undefined {
+  if (word === undefined || right.includes(word)) return word;
+  throw new UsageError(
+    `Cannot read ${quote(word)} as --${flag} must be one of ${right.join(", ")}: did you mean ${
+      quote(nearest(word, right)!)
+    }?`,
+  );
+}
+
+/** A path as the caller means it: `deno task` runs in this project's folder, whatever theirs is. */
+function callersPath(path: string): string {
+  const project = import.meta.url.startsWith("file:")
+    ? dirname(dirname(fileURLToPath(import.meta.url)))
+    : null;
+  const caller = readEnvironment("INIT_CWD");
+  if (isAbsolute(path) || !caller || process.cwd() !== project || caller === project) return path;
+  return resolve(caller, path);
+}
+
+/** The first signal asks for an end, the second ends. */
+function catchSignals() {
+  const controller = new AbortController();
+  const codes = { SIGINT: 130, SIGTERM: 143 };
+  let exitCode = 1;
+  const listeners = Object.entries(codes).map(([name, code]) => {
+    const listener = () => {
+      if (controller.signal.aborted) {
+        abandonAllSync();
+        process.exit(code);
+      }
+      exitCode = code;
+      controller.abort();
+    };
+    process.on(name, listener);
+    return () => process.off(name, listener);
+  });
+  const forget = () => listeners.forEach((off) => off());
+  return { signal: controller.signal, exitCode: () => exitCode, forget };
+}
+
+/** Prints what a command came to; gives the exit code. */
+async function show(result: CommandResult, parsed: Args): Promise<number> {
+  if (parsed.json) await print(`${JSON.stringify(result.json)}\n`);
+  else if (!parsed.quiet) await print(await toldResult(result));
+  if (result.failure === undefined) return 0;
+  say(oneLine(result.failure));
+  return 1;
+}
+
+/** Table and lines; a table engine that cannot be fetched costs the table, not the result. */
+async function toldResult({ rows, lines }: CommandResult): Promise<string> {
+  const table = await renderTable(rows.map(printableRow)).catch((error) => {
+    say(`No table: ${oneLine(error)}`);
+    return "";
+  });
+  return [table, ...lines.map((line) => `${printable(line)}\n`)].filter(Boolean).join("\n");
+}
+
+function printableRow(row: CommandResult["rows"][number]): CommandResult["rows"][number] {
+  const entries = Object.entries(row);
+  return Object.fromEntries(entries.map(([title, cell]) => {
+    return [title, typeof cell === "string" ? printable(cell) : cell];
+  }));
+}
+
+function oneLine(error: unknown): string {
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  return message.replace(/\s*[\r\n]+\s*/g, " ");
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+/** Writes to stdout and waits until it is taken; a reader that has gone away is no error. */
+function print(output: string): Promise<0> {
+  return new Promise((done) => {
+    process.stdout.once("error", () => done(0));
+    process.stdout.write(output, () => done(0));
+  });
+}
+
+if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

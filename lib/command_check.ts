@@ -1,0 +1,48 @@
+/**
+ * `afpq check`: one row a quantised matrix, its worst output at each batch in units of the bound.
+ *
+ * @module
+ */
+import { checkCheckpoint, type CheckedTensor } from "./check_checkpoint.ts";
+import type { CommandContext, CommandResult } from "./command.ts";
+import { type Binding, openDevice } from "./device.ts";
+import { type Row, told } from "./report.ts";
+import { quote } from "./strict_json.ts";
+
+/** Options of the command. */
+export interface CheckCommandOptions {
+  readonly path: string;
+  readonly binding?: Binding;
+}
+
+/** Runs the command. */
+export async function checkCommand(
+  { path, binding }: CheckCommandOptions,
+  context: CommandContext,
+): Promise<CommandResult> {
+  const device = await openDevice({ binding, log: context.log });
+  try {
+    const tensors = await checkCheckpoint(path, device, context);
+    const worst = tensors.reduce((a, b) => b.worst > a.worst ? b : a);
+    const { binding, adapter, backend, software } = device;
+    return {
+      json: { device: { binding, adapter, backend, software }, tensors },
+      rows: checkRows(tensors),
+      lines: [`${adapter} by ${binding}: worst error ${told(worst.worst)} of the bound`],
+      failure: worst.worst <= 1
+        ? undefined
+        : `Cannot rely on ${quote(adapter)} as errors must stay within the bound: got ${
+          told(worst.worst)
+        } times it for ${quote(worst.name)} at batch ${worst.batch}`,
+    };
+  } finally {
+    device.close();
+  }
+}
+
+function checkRows(tensors: readonly CheckedTensor[]): Row[] {
+  return [...Map.groupBy(tensors, ({ name }) => name)].map(([name, batches]) => ({
+    tensor: name,
+    ...Object.fromEntries(batches.map(({ batch, worst }) => [`batch ${batch}`, worst])),
+  }));
+}

@@ -1,0 +1,44 @@
+/**
+ * `afpq inspect`: one row a tensor, a quantised matrix being one.
+ *
+ * @module
+ */
+import type { CommandResult } from "./command.ts";
+import { inspectCheckpoint, type Inspection } from "./inspect_checkpoint.ts";
+import { bytesText } from "./progress.ts";
+import { type Row, told } from "./report.ts";
+
+/** Runs the command. */
+export async function inspectCommand({ path }: { path: string }): Promise<CommandResult> {
+  const inspection = await inspectCheckpoint(path);
+  return { json: inspection, rows: inspectRows(inspection), lines: [summaryLine(inspection)] };
+}
+
+function inspectRows({ tensors, quantized }: Inspection): Row[] {
+  const dense = tensors.filter(({ source }) => source === undefined);
+  const told = dense.map(({ name, dtype, shape, begin, end }) => ({
+    tensor: name,
+    dtype,
+    shape: `[${shape.join(", ")}]`,
+    bytes: end - begin,
+  }));
+  if (!quantized) return told;
+  const bytesOf = Map.groupBy(tensors, ({ source }) => source);
+  const packed = quantized.map(({ name, rows, cols, format, group, bitsPerWeight }) => ({
+    tensor: name,
+    dtype: format,
+    shape: `[${rows}, ${cols}]`,
+    bytes: bytesOf.get(name)!.reduce((sum, { begin, end }) => sum + end - begin, 0),
+    group,
+    "bits/weight": bitsPerWeight,
+  }));
+  return [...packed, ...told.map((row) => ({ ...row, group: "", "bits/weight": "" }))];
+}
+
+function summaryLine({ tensors, quantized, bitsPerWeight }: Inspection): string {
+  const bytes = tensors.reduce((sum, { begin, end }) => sum + end - begin, 0);
+  const count = `${tensors.length} tensors, ${bytesText(bytes)}`;
+  return quantized
+    ? `${count}; ${quantized.length} matrices quantised at ${told(bitsPerWeight!)} bits a weight`
+    : count;
+}

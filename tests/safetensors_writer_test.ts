@@ -73,7 +73,7 @@ test("both runtimes write these bytes", () =>
     const { sha256 } = await writeSafetensors(join(folder, "x"), EVERY_DTYPE, {
       metadata: { b: "2", a: "\u0001" },
     });
-    assert.equal(sha256, "GOLDEN");
+    assert.equal(sha256, "c13cc9f37d5ef737dc228ab019a8d2b07a34f1394797c6cefecf63ddc28053a9");
   }));
 
 test("sources are asked in the order given, one after the other", () =>
@@ -272,18 +272,17 @@ test("a process killed while it writes leaves no file of the name", () =>
   inFolder(async (folder) => {
     const program = join(folder, "program.mjs");
     await writeFile(program, `import process from "node:process";${PROGRAM}`);
-    for (const lines of [1, 20, 60]) {
+    for (const lines of [1, 20, 40]) {
       const child = spawn(
         process.execPath,
         runtimeArguments(program, join(folder, "x.safetensors")),
       );
+      const ended = once(child, "exit");
       let seen = 0;
       for await (const piece of child.stdout) {
         seen += String(piece).split("\n").length - 1;
-        if (seen >= lines) break;
+        if (seen >= lines) child.kill("SIGKILL");
       }
-      const ended = once(child, "exit");
-      child.kill("SIGKILL");
       await ended;
       const left = await readdir(folder);
       assert.ok(!left.includes("x.safetensors"), left.join(" "));
@@ -305,26 +304,30 @@ test("a file larger than the system allows is refused and removed", () =>
     assert.equal(status, 1);
     assert.match(
       String(stderr),
-      /the disk must take \d+ bytes more at byte \d+: got (EFBIG|none written)/,
+      /the disk must take \d+ bytes more at byte \d+: got (EFBIG|File too large|none written)/,
     );
     assert.deepEqual(await readdir(folder), ["program.mjs"]);
   }));
 
-/** Loads the npm package of that name, which Deno wants spelt with its registry and version. */
-async function independentReader(): Promise<
-  { SafeTensor: new (file: Uint8Array) => { getTensor(name: string): Uint8Array } }
+/** The npm package, which Deno fetches itself and Bun finds once `bun install` has run. */
+async function loadIndependentReader(): Promise<
+  { SafeTensor: new (file: Uint8Array) => { getTensor(name: string): Uint8Array } } | null
 > {
-  const name = "Deno" in globalThis ? "npm:safetensors@0.0.1" : "safetensors";
-  const module = await import(name);
-  return module.SafeTensor ? module : module.default;
+  const isDeno = "Deno" in globalThis;
+  const name = isDeno ? "npm:safetensors@0.0.1" : "safetensors";
+  const module = isDeno ? await import(name) : await import(name).catch(() => null);
+  return module?.SafeTensor ? module : module?.default ?? null;
 }
+
+const independent = await loadIndependentReader();
+const noReader = noFixtures || (independent ? false : "the package safetensors is not installed");
 
 test(
   "the npm package safetensors reads our files to the same bytes",
-  { skip: noFixtures },
+  { skip: noReader },
   () =>
     inFolder(async (folder) => {
-      const { SafeTensor } = await independentReader();
+      const { SafeTensor } = independent!;
       const path = join(folder, "x.safetensors");
       const names = (await readdir(FIXTURES, { recursive: true })).filter((n) =>
         /\.safetensors$/.test(n)

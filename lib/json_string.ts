@@ -20,7 +20,11 @@ const ESCAPES = new Map([...'"\\/bfnrt'].map((letter, i) => [
   '"\\/\b\f\n\r\t'.charCodeAt(i),
 ]));
 
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const STRICT = { fatal: true, ignoreBOM: true };
+const utf8 = new TextDecoder("utf-8", STRICT);
+
+/** Bytes decoded at a time: decoding 100 MB at once takes three times as much in passing. */
+const PIECE_BYTES = 2 ** 20;
 
 /** Says which rule the byte at `offset` of the string breaks. Never returns. */
 export type RefuseByte = (rule: string, got: string, offset: number) => never;
@@ -43,10 +47,19 @@ export type RefuseByte = (rule: string, got: string, offset: number) => never;
 export function decodeString(text: Uint8Array, refuse: RefuseByte): string {
   const plain = text.includes(BACKSLASH) ? unescape(text, refuse) : text;
   try {
-    return utf8.decode(plain);
+    return plain.length <= PIECE_BYTES ? utf8.decode(plain) : decodeLong(plain);
   } catch {
     return refuse("a string in JSON must be UTF-8", "other bytes", 0);
   }
+}
+
+function decodeLong(bytes: Uint8Array): string {
+  const decoder = new TextDecoder("utf-8", STRICT);
+  let text = "";
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
+    text += decoder.decode(bytes.subarray(at, at + PIECE_BYTES), { stream: true });
+  }
+  return text + decoder.decode();
 }
 
 function unescape(text: Uint8Array, refuse: RefuseByte): Uint8Array {

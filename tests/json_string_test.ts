@@ -57,3 +57,10 @@ for (const [name, bytes] of NOT_UTF8) {
 test("decodeString() keeps a byte order mark inside a string", () => {
   assert.equal(decode([0xef, 0xbb, 0xbf, 0x61]), "\ufeffa");
 });
+
+test("decodeString() decodes a long string in pieces, characters across their borders too", () => {
+  const text = "a" + "中😀".repeat(500_000);
+  assert.equal(decode(text), text);
+  const cut = new TextEncoder().encode(text).subarray(0, -1);
+  assert.throws(() => decode([...cut]), /must be UTF-8/);
+});

@@ -13,6 +13,7 @@ import { dirname, isAbsolute, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import manifest from "../package.json" with { type: "json" };
+import { aliases, type CommandName, commands, commonFlags, generalHelp } from "./command.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
 import { checkCommand } from "./command_check.ts";
 import { dequantizeCommand } from "./command_dequantize.ts";
@@ -31,7 +32,6 @@ import { readEnvironment } from "./permission.ts";
 import { createProgress, printable } from "./progress.ts";
 import { renderTable } from "./report.ts";
 import { quote } from "./strict_json.ts";
-import { aliases, type CommandName, commands, commonFlags, generalHelp } from "./usage.ts";
 
 /** Wrong usage: exit code 2. */
 class UsageError extends Error {}
@@ -207,8 +207,17 @@ function readFormat(name: string): Format {
 }
 
 function readGroup(word: string): Group {
-  return groups.find((group) => String(group) === word) ??
-    readOneOf("group", word, groups.map(String)) as never;
+  const group = groups.find((group) => String(group) === word);
+  if (group !== undefined) return group;
+  const steps = (group: Group) => Math.abs(Math.log2(Number(group) / Number(word)));
+  const near = Number(word) > 0
+    ? groups.reduce((a, b) => steps(b) < steps(a) ? b : a)
+    : nearest(word, groups.map(String));
+  throw new UsageError(
+    `Cannot read ${quote(word)} as --group must be one of ${
+      groups.join(", ")
+    }: did you mean "${near}"?`,
+  );
 }
 
 function readOneOf(

@@ -1,5 +1,6 @@
 /**
- * What a command is to the command line: options and a context in; a document, rows and lines out. Commands print nothing.
+ * What a command is to the command line: the flags and words it understands and its help; options and a context in; a document,
+ * rows and lines out. Commands print nothing.
  *
  * @module
  */
@@ -25,3 +26,169 @@ export interface CommandResult {
   /** Why the exit code is 1, in one line, although there is something to show. */
   readonly failure?: string;
 }
+
+/** One command: its flags by kind, the words it wants in order, and its help. */
+export interface CommandUsage {
+  readonly words: readonly string[];
+  readonly string: readonly string[];
+  readonly boolean: readonly string[];
+  /** Those of `string` that may be given again and again. */
+  readonly collect: readonly string[];
+  /** Those of `string` that must be given. */
+  readonly required: readonly string[];
+  readonly summary: string;
+  readonly help: string;
+}
+
+/** Flags that every command has. */
+export const commonFlags = ["json", "quiet", "debug", "help"] as const;
+
+/** One-letter spellings. */
+export const aliases = { out: "o", help: "h", quiet: "q" } as const;
+
+const COMMON_HELP = `
+  --json             one JSON document on stdout and nothing else
+  -q, --quiet        no table, no progress bar
+  --debug            the whole stack where something fails
+  -h, --help         this text`;
+
+const quantize: CommandUsage = {
+  words: ["MODEL"],
+  string: ["out", "format", "group", "include", "exclude"],
+  boolean: ["dry-run", "force"],
+  collect: ["include", "exclude"],
+  required: ["out"],
+  summary: "quantise a checkpoint into a folder",
+  help: `afpq quantize MODEL -o OUT [--format nf4-asym] [--group 128]
+
+MODEL is a Hugging Face folder, of which the decoder's linears are quantised, or one
+.safetensors file, of which every rank-2 float tensor is. All else is carried over.
+
+  -o, --out OUT      folder to write; it appears whole or not at all
+  --format NAME      int4|int3|fp4|fp3|nf4|nf3 and -sym or -asym, eXmY-asym (small floats), or
+                     custom:-1,-.5,0,.5,1-asym (up to 16 levels); nf4-asym unless told
+  --group N          columns that share scales: 16, 32, 64, 128, 256 or row; 128 unless told
+  --include GLOB     quantise the matrices it names in place of the default; may be repeated
+  --exclude GLOB     leave out what it names; may be repeated
+  --dry-run          say what would be quantised and how big it gets, write nothing
+  --force            replace OUT if it is there
+${COMMON_HELP.slice(1)}
+
+examples
+  afpq quantize llama-3-8b -o llama-3-8b-nf4
+  afpq quantize model.safetensors -o packed --format fp4-asym --group 64
+  afpq quantize llama-3-8b -o out --include '*.mlp.*_proj.weight' --exclude '*.layers.0.*' --dry-run`,
+};
+
+const inspect: CommandUsage = {
+  words: ["PATH"],
+  string: [],
+  boolean: [],
+  collect: [],
+  required: [],
+  summary: "list what a safetensors file or folder holds",
+  help: `afpq inspect PATH
+
+PATH is a folder, an index or one .safetensors file, dense or quantised. Only headers are read.
+${COMMON_HELP}
+
+examples
+  afpq inspect model.safetensors
+  afpq inspect llama-3-8b-nf4 --json`,
+};
+
+const verify: CommandUsage = {
+  words: ["PATH"],
+  string: [],
+  boolean: [],
+  collect: [],
+  required: [],
+  summary: "find any changed bit in a quantised checkpoint",
+  help: `afpq verify PATH
+
+PATH is a folder that afpq quantize wrote. Its files, then its tensors, are held against
+afpq.json: none missing, none more, every byte as it was written. Exit code 1 if not.
+${COMMON_HELP}
+
+examples
+  afpq verify llama-3-8b-nf4`,
+};
+
+const dequantize: CommandUsage = {
+  words: ["DIR"],
+  string: ["out", "dtype"],
+  boolean: ["force"],
+  collect: [],
+  required: ["out"],
+  summary: "turn a quantised checkpoint back into plain safetensors",
+  help: `afpq dequantize DIR -o OUT [--dtype bf16|f16|f32]
+
+  -o, --out OUT      folder to write; it appears whole or not at all
+  --dtype NAME       what the weights become: bf16, f16 or f32; what they were made from unless told
+  --force            replace OUT if it is there
+${COMMON_HELP.slice(1)}
+
+examples
+  afpq dequantize llama-3-8b-nf4 -o llama-3-8b-again --dtype bf16`,
+};
+
+const check: CommandUsage = {
+  words: ["PATH"],
+  string: ["binding"],
+  boolean: [],
+  collect: [],
+  required: [],
+  summary: "multiply on the device and compare with the reference",
+  help: `afpq check PATH [--binding webgpu|bun-webgpu|deno|software|cpu]
+
+Every quantised matrix is multiplied with 1, 2 and 17 tokens, random and one-hot, on the device and
+by the TypeScript reference. Errors are told in units of the bound; exit code 1 above 1.
+
+  --binding NAME     this device only; the best there is unless told
+${COMMON_HELP.slice(1)}
+
+examples
+  afpq check llama-3-8b-nf4
+  afpq check llama-3-8b-nf4 --binding software --json`,
+};
+
+const devices: CommandUsage = {
+  words: [],
+  string: [],
+  boolean: [],
+  collect: [],
+  required: [],
+  summary: "list the WebGPU bindings of this machine",
+  help: `afpq devices
+
+Opens and self-tests what each binding gives, or says why it cannot.
+${COMMON_HELP}
+
+examples
+  afpq devices
+  afpq devices --json`,
+};
+
+/** All commands, in the order of the help. */
+export const commands = { quantize, inspect, verify, dequantize, check, devices } as const;
+
+/** Name of a command. */
+export type CommandName = keyof typeof commands;
+
+/** The help of the whole. */
+export const generalHelp =
+  `afpq quantises LLM checkpoints and multiplies with the packed weights on the GPU
+
+usage: afpq COMMAND ...
+
+${
+    Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`)
+      .join("\n")
+  }
+
+  afpq COMMAND --help      flags and examples of a command
+  afpq --version
+
+examples
+  afpq quantize llama-3-8b -o llama-3-8b-nf4 --format nf4-asym --group 128
+  afpq check llama-3-8b-nf4`;

@@ -1,0 +1,54 @@
+import { test } from "node:test";
+import assert from "node:assert/strict";
+import { customFormat, exMy, format, formatNames } from "../lib/format.ts";
+import { dequantize, quantize } from "../lib/quantizer.ts";
+
+test("the twelve named formats give themselves back by name", () => {
+  assert.equal(formatNames.length, 12);
+  for (const name of formatNames) assert.equal(format(name).name, name);
+});
+
+test("format() gives custom and small-float formats back by their canonical names", () => {
+  for (const made of [customFormat([1, 0, -0.1]), exMy(1, 2, { symmetric: true }), exMy(3, 0)]) {
+    assert.deepEqual(format(made.name), made);
+  }
+});
+
+test("levels by code, grid and codes tell the same story", () => {
+  for (const name of [...formatNames, "e1m1-sym", "custom:3,-1-asym"]) {
+    const { levels, grid, codes, bits, zeroCode } = format(name);
+    assert.equal(levels.length, 2 ** bits, name);
+    assert.deepEqual([...codes].map((code) => levels[code]), [...grid], name);
+    assert.deepEqual([...grid], [...grid].sort((a, b) => a - b), name);
+    if (grid.includes(0)) assert.ok(Object.is(levels[zeroCode], 0), name);
+  }
+});
+
+test("FP4 has 15 levels and FP3 has 7: no code stands for -0", () => {
+  assert.equal(format("fp4-asym").grid.length, 15);
+  assert.equal(format("fp3-asym").grid.length, 7);
+});
+
+test("a format that does not exist is refused by name", () => {
+  for (const name of ["nf5-asym", "nf4", "", "custom:-asym", "custom:1,x-sym", "toString-sym"]) {
+    assert.throws(() => format(name), { name: "RangeError", message: /^Cannot / }, name);
+  }
+});
+
+test("custom levels must be 2 to 16 different finite numbers", () => {
+  const bad = [[1], [...Array(17).keys()], [0, Infinity], [0, NaN], [1, 1], [1e39, 0], [0, -0]];
+  for (const levels of bad) assert.throws(() => customFormat(levels), RangeError, `${levels}`);
+});
+
+test("small floats take 3 or 4 bits", () => {
+  for (const [e, m] of [[0, 3], [4, 0], [2, 2], [1, 0]]) {
+    assert.throws(() => exMy(e, m), RangeError);
+  }
+});
+
+test("a stranger's codebook works at once: one literal", () => {
+  const book = customFormat([-1, -0.6, -0.3, -0.1, 0, 0.1, 0.3, 0.6, 1]);
+  const w = Float32Array.of(1, -0.6, 0.3, 0);
+  const q = quantize(w, { rows: 1, cols: 4, format: book, group: "row" });
+  dequantize(q).forEach((value, i) => assert.ok(Math.abs(value - w[i]) < 1e-3));
+});

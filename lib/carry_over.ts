@@ -8,8 +8,8 @@
  *
  * @module
  */
-import { readdir, realpath, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve, sep } from "node:path";
+import { readdir, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Checkpoint } from "./checkpoint.ts";
 import { isSingleFile } from "./choose_tensors.ts";
 import { tensorBytes } from "./dtype.ts";
@@ -43,7 +43,7 @@ export async function carriedFiles(checkpoint: Checkpoint): Promise<Map<string, 
   for (const name of checkpoint.others) {
     const isWeights = WEIGHTS.test(name) || /\.(safetensors|bin|h5)\.index\.json$/.test(name);
     const path = join(checkpoint.folder, name);
-    if (isWeights || name === MANIFEST_NAME || !await staysInside(checkpoint.folder, path)) {
+    if (isWeights || name === MANIFEST_NAME) {
       continue;
     }
     carried.set(name, (await stat(path)).size);
@@ -62,15 +62,6 @@ export async function carryFiles(
     copied.push([name, await writeHashed(join(folder, name), chunks)]);
   }
   return copied;
-}
-
-/** Whether a path's target lies in the folder, or in the blobs of the cache that the folder is in. */
-async function staysInside(folder: string, path: string): Promise<boolean> {
-  const root = await realpath(folder);
-  const target = await realpath(path);
-  const isCache = basename(dirname(root)) === "snapshots";
-  const blobs = join(dirname(dirname(root)), "blobs");
-  return target.startsWith(root + sep) || (isCache && target.startsWith(blobs + sep));
 }
 
 /** The text of an index for tensors by file name; null where the source had none. */

@@ -229,6 +229,14 @@ test("a link that leads out of the folder is refused, one that stays is followed
     assert.deepEqual(await names(model), ["a"]);
   }));
 
+test("a link into a folder whose name merely begins alike is refused", () =>
+  inFolder(async (folder) => {
+    for (const name of ["model", "model-other"]) await mkdir(join(folder, name));
+    await shard(join(folder, "model-other/x.safetensors"), "a");
+    await symlink("../model-other/x.safetensors", join(folder, "model/model.safetensors"));
+    await assert.rejects(openCheckpoint(join(folder, "model")), /must lie inside its folder/);
+  }));
+
 test("a shard, a config or a tokenizer that links out of the folder is refused", () =>
   inFolder(async (folder) => {
     const model = join(folder, "model");

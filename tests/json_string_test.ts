@@ -25,7 +25,16 @@ test("decodeString() joins surrogate pairs into characters of four bytes", () =>
   assert.equal(decode("a\\uD83D\\uDE00b\\udbff\\udfff"), "a\u{1f600}b\u{10ffff}");
 });
 
-for (const text of ["\\ud800", "\\udc00", "\\ud800x", "\\ud800\\u0041", "\\udc00\\ud800"]) {
+for (
+  const text of [
+    "\\ud800",
+    "\\udc00",
+    "\\ud800x",
+    "\\ud800\\u0041",
+    "\\udc00\\ud800",
+    "\\udc00\\udc00",
+  ]
+) {
   test(`decodeString() refuses the lone surrogate in ${text}`, () => {
     assert.throws(() => decode(text), /must stand in a pair: got a lone one/);
   });

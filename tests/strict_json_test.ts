@@ -105,6 +105,11 @@ test("parseStrictJson() refuses half a million open keys and more", () => {
   assert.throws(() => parseStrictJson(encode(`{${keys}}`)), /at most 524288 keys/);
 });
 
+test("parseStrictJson() counts only the keys of objects that are still open", () => {
+  const text = `[${"{},".repeat(10)}${'{"a":0,"b":1},'.repeat(2 ** 18 + 1)}0]`;
+  assert.equal((parseStrictJson(encode(text)) as unknown[]).length, 2 ** 18 + 12);
+});
+
 test("parseStrictJson() keeps __proto__ as a mere name", () => {
   const value = parseStrictJson(encode('{"__proto__": {"polluted": 1}}')) as { polluted?: number };
   assert.equal(value.polluted, undefined);

@@ -11,6 +11,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 
+const { HOME = "", XDG_CACHE_HOME = join(HOME, ".cache") } = process.env;
+/** Deno's own cache, also for a child whose XDG_CACHE_HOME is another. */
+const DENO_DIR = process.env.DENO_DIR ?? join(XDG_CACHE_HOME, "deno");
+
 /** How a child ended. */
 export interface Ended {
   code: number | null;
@@ -30,6 +34,23 @@ export interface ChildOptions {
   hideVulkan?: boolean;
 }
 
+/**
+ * Starts the runtime that is named by the environment: where Deno's node:child_process sees Deno among
+ * the arguments, it adds -A.
+ */
+const PLAIN = ["sh", "-c", 'exec "$RUNTIME" "$@"', "sh"];
+
+/** A mount namespace of its own, in which each file of the loader is /dev/null. */
+const HIDE = [
+  "unshare",
+  "-rm",
+  "sh",
+  "-c",
+  "for f in $(ls -d /usr/lib*/libvulkan.so.1* /usr/lib*/*/libvulkan.so.1* 2>/dev/null); " +
+  'do mount --bind /dev/null "$f" || exit 99; done; exec "$RUNTIME" "$@"',
+  "sh",
+];
+
 /** Where `lib/` is, as imports of a child's code see it: `${lib}device.ts`. */
 export const lib = new URL("../lib/", import.meta.url).href;
 
@@ -43,36 +64,25 @@ export async function runChild(code: string, options: ChildOptions = {}): Promis
     const file = join(folder, "child.ts");
     writeFileSync(file, code);
     const runtime = "Deno" in globalThis
-      ? [process.execPath, "run", "--quiet", ...(options.denoFlags ?? ["-A"]), file]
-      : [process.execPath, ...(options.bunFlags ?? []), file];
-    return await end(options.hideVulkan ? [...HIDE, ...runtime] : runtime, options.env ?? {});
+      ? ["run", "--quiet", ...(options.denoFlags ?? ["-A"]), file]
+      : [...(options.bunFlags ?? []), file];
+    return await end([...(options.hideVulkan ? HIDE : PLAIN), ...runtime], options.env ?? {});
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-/** A mount namespace of its own, in which each file of the loader is /dev/null. */
-const HIDE = [
-  "unshare",
-  "-rm",
-  "sh",
-  "-c",
-  "for f in $(ls -d /usr/lib*/libvulkan.so.1* /usr/lib*/*/libvulkan.so.1* 2>/dev/null); " +
-  'do mount --bind /dev/null "$f" || exit 99; done; exec "$@"',
-  "sh",
-];
-
 function probeHiding(): string | null {
   if (process.platform !== "linux") return "only Linux has mount namespaces";
-  const [command, ...args] = [...HIDE, "true"];
-  const { status } = spawnSync(command, args);
+  const [command, ...args] = HIDE;
+  const { status } = spawnSync(command, args, { env: { ...process.env, RUNTIME: "true" } });
   return status === 0 ? null : "no mount namespace of one's own here";
 }
 
 function end([command, ...args]: string[], env: Record<string, string | undefined>) {
   const { promise, resolve, reject } = Promise.withResolvers<Ended>();
   const child = spawn(command, args, {
-    env: { ...process.env, ...env },
+    env: { ...process.env, DENO_DIR, RUNTIME: process.execPath, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const ended: Ended = { code: null, stdout: "", stderr: "" };

@@ -178,7 +178,7 @@ function reasonIn(lines: string[]): string {
 }
 
 /** The promise's value, or an error where a driver hangs. */
-function inTime<T>(what: string, promise: Promise<T>): Promise<T> {
+export function inTime<T>(what: string, promise: Promise<T>): Promise<T> {
   const { promise: late, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(
     () => reject(new Error(`${what} gave no answer in ${DEADLINE_MS / 1000} s`)),

@@ -16,9 +16,8 @@
  * @module
  */
 
-import { dawnSources, findAdapter, type Found, type Source } from "./bindings.ts";
-import { createGpu, type Gpu } from "./launch.ts";
-import { keepForever } from "./native.ts";
+import { dawnSources, findAdapter, type Found, inTime, type Source } from "./bindings.ts";
+import { closeGpu, createGpu, type Gpu, refusal } from "./gpu.ts";
 import { selfTest } from "./self_test.ts";
 import { withSoftwareGpu } from "./software_gpu.ts";
 
@@ -86,7 +85,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       ? await openSoftware(options)
       : await openSource(binding, options);
   } catch (cause) {
-    throw new Error(`Cannot open a device: ${(cause as Error).message}`, { cause });
+    throw refusal("open a device", cause as Error);
   }
 }
 
@@ -143,12 +142,11 @@ async function openSoftware(options: DeviceOptions): Promise<Device> {
     if (device) return device;
     if (embedded === false) throw new Error("The system has no software Vulkan (such as lavapipe)");
   }
-  return await firstOf(dawnSources, (source) => {
-    return withSoftwareGpu({ log, fetch }, async () => {
+  return await withSoftwareGpu({ log, fetch }, () =>
+    firstOf(dawnSources, async (source) => {
       const found = await findAdapter(source, { instance: "embedded", log });
       return await openAdapter("software", found);
-    });
-  });
+    }));
 }
 
 /** Where the best adapter is hardware, npm webgpu can still name lavapipe's. */
@@ -164,6 +162,7 @@ async function openSystemSoftware({ log }: DeviceOptions): Promise<Device | null
   return null;
 }
 
+/** The device of the first source that has one, or the first one's reason why not. */
 async function firstOf(
   sources: readonly Source[],
   open: (source: Source) => Promise<Device>,
@@ -182,14 +181,14 @@ async function firstOf(
 /** A device with all the adapter has, self-tested. */
 async function openAdapter(binding: Binding, found: Found): Promise<Device> {
   const { adapter, name, backend, software } = found;
-  const device = await adapter.requestDevice({
+  const request = adapter.requestDevice({
     requiredFeatures: WANTED_FEATURES.filter((feature) => adapter.features.has(feature)),
     requiredLimits: limitsOf(adapter),
   });
-  keepForever(adapter);
+  const device = await inTime(`Adapter "${name}"`, request);
   const gpu = createGpu(device);
   try {
-    await selfTest(gpu);
+    await inTime("The self-test", selfTest(gpu));
   } catch (cause) {
     device.destroy();
     throw selfTestError(found, cause as Error);
@@ -198,11 +197,6 @@ async function openAdapter(binding: Binding, found: Found): Promise<Device> {
 }
 
 const WANTED_FEATURES: GPUFeatureName[] = ["shader-f16", "timestamp-query", "subgroups"];
-
-function closeGpu(gpu: Gpu): void {
-  gpu.lost ??= new Error("The device is closed");
-  gpu.device.destroy();
-}
 
 function typescriptDevice(): Device {
   const close = () => {};

@@ -5,10 +5,9 @@
  *   pipeline + buffers -> dispatch (`prepare`), dispatches -> command buffer (`submit`)
  *   `run` is one dispatch prepared and submitted.
  *
- * WebGPU reports nothing by itself: an invalid command is dropped, a lost device pretends success.
- * So every creation and submission here stands inside error scopes, errors that no scope caught are
- * remembered until the next `download()`, and the first word of each output and of each read-back
- * holds a mark that only finished work overwrites. What cannot be shown to be right is thrown.
+ * WebGPU drops an invalid command without a word, so every creation and submission here is guarded
+ * (gpu.ts), and the first word of each output and of each read-back holds a mark that only finished
+ * work overwrites. `download()` throws what cannot be shown to be right.
  *
  * Constants of the WebGPU specification are written out below: Bun has no `GPUBufferUsage`, and in
  * Deno the global one belongs to its own binding. The device itself comes from device.ts.
@@ -16,7 +15,18 @@
  * @module
  */
 
-import { setImmediate } from "node:timers";
+import {
+  attempt,
+  firstLine,
+  type Gpu,
+  guarded,
+  refusal,
+  rejectIfLost,
+  settle,
+  takeFault,
+} from "./gpu.ts";
+
+export { createGpu, type Gpu } from "./gpu.ts";
 
 /** A compute shader and the name it goes by in labels and errors. */
 export interface Kernel {
@@ -42,22 +52,6 @@ export interface Dispatch {
   pipeline: GPUComputePipeline;
   bindings: GPUBindGroup;
   workgroups: readonly [number, number];
-}
-
-/** A device with its compiled kernels and what went wrong on it so far. */
-export interface Gpu {
-  readonly device: GPUDevice;
-  readonly features: ReadonlySet<string>;
-  /** Whether `unpack2x16float` keeps subnormal f16, as the self-test of device.ts found it. */
-  f16Subnormals: boolean;
-  /** Pipelines by code, then by name and constants. */
-  readonly pipelines: Map<string, Map<string, Promise<GPUComputePipeline>>>;
-  /** Errors that nobody was told of yet. */
-  readonly faults: Error[];
-  /** Set once the device is gone: nothing on it means anything from then on. */
-  lost: Error | null;
-  /** Bytes written since the last submission, which alone frees their staging memory. */
-  unsubmittedBytes: number;
 }
 
 const MAP_READ = 0x0001;
@@ -95,29 +89,6 @@ export function joinKernel(name: string, files: string[]): Kernel {
   return { name, code: [...enables].join("") + bodies.join("\n") };
 }
 
-/** Takes charge of a device: listens for its errors and for its loss from now on. */
-export function createGpu(device: GPUDevice, options: { f16Subnormals?: boolean } = {}): Gpu {
-  const gpu: Gpu = {
-    device,
-    features: new Set(device.features as unknown as Iterable<string>),
-    f16Subnormals: options.f16Subnormals ?? false,
-    pipelines: new Map(),
-    faults: [],
-    lost: null,
-    unsubmittedBytes: 0,
-  };
-  device.addEventListener("uncapturederror", (event) => {
-    event.preventDefault();
-    gpu.faults.push(
-      new Error(`The GPU reported: ${(event as GPUUncapturedErrorEvent).error.message}`),
-    );
-  });
-  device.lost.then(({ reason, message }) => {
-    gpu.lost ??= new Error(`The GPU device is gone (${reason}): ${firstLine(message)}`);
-  });
-  return gpu;
-}
-
 /**
  * Copies data to a new buffer, a storage buffer unless `usage` says otherwise; bytes are rounded up
  * to a multiple of 4 with zeros.
@@ -152,20 +123,12 @@ export async function upload(
  * `download()`.
  */
 export function empty(gpu: Gpu, bytes: number, usage: number = STORAGE): GPUBuffer {
-  rejectIfLost(gpu);
   const descriptor = { size: roundUp4(bytes), usage: usage | COPY_DST | COPY_SRC };
-  const what = `create a buffer of ${descriptor.size} bytes`;
-  try {
-    const { result, errors } = scoped(gpu.device, () => {
-      const buffer = gpu.device.createBuffer(descriptor);
-      if (bytes > 0) gpu.device.queue.writeBuffer(buffer, 0, wordBytes(MARK));
-      return buffer;
-    });
-    firstOf(errors).then((error) => error && gpu.faults.push(refusal(what, error)), () => {});
-    return result;
-  } catch (cause) {
-    throw refusal(what, cause as Error);
-  }
+  return attempt(gpu, `create a buffer of ${descriptor.size} bytes`, () => {
+    const buffer = gpu.device.createBuffer(descriptor);
+    if (bytes > 0) gpu.device.queue.writeBuffer(buffer, 0, wordBytes(MARK));
+    return buffer;
+  });
 }
 
 /** Compiles the kernel, unless it is already, and enqueues it; the work may still run on return. */
@@ -266,15 +229,14 @@ export function fold(workgroups: number | [number, number], most: number): [numb
   return [Math.ceil(workgroups / rows), rows];
 }
 
-/** Waits for the staging buffer, racing the loss of the device, and takes what is in it. */
+/** Waits for the staging buffer and takes what is in it, unless something went wrong meanwhile. */
 async function readMapped(gpu: Gpu, staging: GPUBuffer): Promise<Float32Array<ArrayBuffer>> {
-  const mapped = staging.mapAsync(MAP_MODE_READ);
   try {
-    await Promise.race([mapped, gpu.device.lost.then(() => rejectIfLost(gpu))]);
+    await staging.mapAsync(MAP_MODE_READ);
   } catch (cause) {
     await settle();
     rejectIfLost(gpu);
-    throw new Error(`Cannot read results back: ${(cause as Error).message}`, { cause });
+    throw refusal("read results back", cause as Error);
   }
   await settle();
   rejectIfLost(gpu);
@@ -285,48 +247,6 @@ async function readMapped(gpu: Gpu, staging: GPUBuffer): Promise<Float32Array<Ar
     throw new Error("Cannot read results back: the GPU dropped the work without a word");
   }
   return new Float32Array(words.buffer);
-}
-
-const SCOPES: GPUErrorFilter[] = ["internal", "out-of-memory", "validation"];
-
-/**
- * Does something on the device inside error scopes: resolves with its result, or rejects with the
- * first error of it, whether WebGPU reports it or the binding throws it.
- */
-async function guarded<T>(gpu: Gpu, what: string, act: () => T): Promise<T> {
-  rejectIfLost(gpu);
-  try {
-    const { result, errors } = scoped(gpu.device, act);
-    const error = await firstOf(errors);
-    rejectIfLost(gpu);
-    if (!error) return result;
-    throw error;
-  } catch (cause) {
-    await settle();
-    rejectIfLost(gpu);
-    throw refusal(what, cause as Error);
-  }
-}
-
-async function firstOf(errors: Promise<GPUError | null>[]): Promise<GPUError | null> {
-  return (await Promise.all(errors)).find((error) => error !== null) ?? null;
-}
-
-function refusal(what: string, cause: { message: string }): Error {
-  return new Error(`Cannot ${what}: ${firstLine(cause.message)}`, { cause });
-}
-
-function scoped<T>(
-  device: GPUDevice,
-  act: () => T,
-): { result: T; errors: Promise<GPUError | null>[] } {
-  const errors: Promise<GPUError | null>[] = [];
-  for (const scope of SCOPES) device.pushErrorScope(scope);
-  try {
-    return { result: act(), errors };
-  } finally {
-    for (const _ of SCOPES) errors.push(device.popErrorScope());
-  }
 }
 
 function findPipeline(
@@ -382,20 +302,6 @@ async function flush(gpu: Gpu): Promise<void> {
   rejectIfLost(gpu);
 }
 
-/** The first error that nobody was told of, which the later ones follow from. */
-function takeFault(gpu: Gpu): Error | undefined {
-  return gpu.faults.splice(0)[0];
-}
-
-function rejectIfLost({ lost }: Gpu): void {
-  if (lost) throw lost;
-}
-
-/** Lets events that are already due, such as the loss of the device, come in. */
-function settle(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
 /** The bytes themselves, or a copy of them: padded to whole words, and never in shared memory. */
 function wholeWords(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   if (bytes.length % 4 === 0 && bytes.buffer instanceof ArrayBuffer) {
@@ -412,8 +318,4 @@ function wordBytes(word: number): Uint8Array<ArrayBuffer> {
 
 function roundUp4(bytes: number): number {
   return Math.ceil(bytes / 4) * 4;
-}
-
-function firstLine(text: string): string {
-  return text.trim().split("\n", 1)[0];
 }

@@ -1,0 +1,212 @@
+import { test } from "node:test";
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+
+/** Modules of lib/ in order: one may import those of earlier lines, and those before it in its own. */
+const LAYERS: Record<string, string> = {
+  leaves:
+    "permission npm report progress parse_args nearest glob json_string strict_json hashed_file",
+  numbers: "codebook float16 dtype format pack rounding quantizer quantization_error",
+  gpu: "launch kernels self_test native bindings software_gpu device",
+  operations: "linear_reference linear",
+  files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
+    "manifest output_folder packed_tensors",
+  drivers:
+    "choose_tensors carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +
+    "inspect_checkpoint check_checkpoint",
+  commands: "command command_quantize command_inspect command_verify command_dequantize " +
+    "command_check command_devices",
+  interface: "cli",
+};
+
+/** Modules without a test of their name, and why. */
+const TESTED_ELSEWHERE: Record<string, string> = {
+  command: "types only",
+};
+
+/** Files that may be longer than `MOST_LINES`, and why. */
+const MOST_LINES = 350;
+const LONG: Record<string, string> = {};
+
+/** A kernel that is no operation: the module that wraps it and specifies it. */
+const WRAPPED_ELSEWHERE: Record<string, string> = { self_test: "self_test" };
+
+const TOP_LEVEL = [
+  ..."deno.json mod.ts lib kernels examples tests bench".split(" "),
+  ..."README.md LICENSE package.json deno.lock bun.lock .gitignore .ci".split(" "),
+];
+
+const root = new URL("../", import.meta.url);
+const modules = namesIn("lib", ".ts");
+const kernels = namesIn("kernels", ".wgsl");
+const parts = namesIn("kernels/parts", ".wgsl");
+const order = Object.values(LAYERS).flatMap((line) => line.split(" "));
+
+test("the top level is what it is meant to be, and nothing else", () => {
+  const ignored = new Set([
+    ".git",
+    ...read(".gitignore").split("\n").map((l) => l.replace(/\W/g, "")),
+  ]);
+  const found = readdirSync(root).filter((name) => !ignored.has(name));
+  assert.deepEqual(found.sort(), TOP_LEVEL.sort());
+});
+
+test("every module has one place in the layers", () => {
+  assert.deepEqual([...order].sort(), modules);
+});
+
+test("imports in lib/ point down the layers, which leaves no room for a cycle", () => {
+  const upward = modules.flatMap((name) => {
+    const imports = importsOf(`lib/${name}.ts`).flatMap((path) =>
+      /^\.\/(\w+)\.ts$/.exec(path)?.[1] ?? []
+    );
+    return imports.filter((other) => order.indexOf(other) >= order.indexOf(name))
+      .map((other) => `${name} imports ${other}`);
+  });
+  assert.deepEqual(upward, []);
+});
+
+test("lib/ imports its own files and node: alone; npm packages come through lib/npm.ts", () => {
+  const allowed =
+    /^(\.\/\w+\.ts|node:[\w/]+|\.\.\/kernels\/(parts\/)?\w+\.wgsl|\.\.\/package\.json)$/;
+  const foreign = modules.flatMap((name) => {
+    return importsOf(`lib/${name}.ts`).filter((path) => !allowed.test(path))
+      .map((path) => `${name} imports ${path}`);
+  });
+  const dynamic = modules.filter((name) => /\bimport\(/.test(code(`lib/${name}.ts`)));
+  assert.deepEqual({ foreign, dynamic }, { foreign: [], dynamic: ["native", "npm"] });
+});
+
+test("examples and benches import mod.ts and each other, and nothing of lib/", () => {
+  const allowed = /^(\.\.\/mod\.ts|\.\/[\w-]+\.(ts|txt)|node:[\w/]+)$/;
+  const foreign = ["examples", "bench"].flatMap((folder) => {
+    return namesIn(folder, ".ts").flatMap((name) => importsOf(`${folder}/${name}.ts`))
+      .filter((path) => !allowed.test(path));
+  });
+  assert.deepEqual(foreign, []);
+});
+
+test("only cli.ts prints or exits", () => {
+  const talks = /\bconsole\.|process\.(stdout|stderr)\.write|process\.exit(Code)?\b|Deno\.exit/;
+  assert.deepEqual(modules.filter((name) => talks.test(code(`lib/${name}.ts`))), ["cli"]);
+});
+
+test("only report.ts asks for arquero, bindings.ts for Dawn, software_gpu.ts for SwiftShader", () => {
+  const users = (pattern: RegExp) =>
+    modules.filter((name) => name !== "npm" && pattern.test(code(`lib/${name}.ts`)));
+  assert.deepEqual(users(/["']arquero["']/), ["report"]);
+  assert.deepEqual(users(/sparticuz/), ["software_gpu"]);
+  assert.deepEqual(users(/\b(loadNpm|locateNpm)\b/), ["bindings", "report", "software_gpu"]);
+});
+
+for (const name of kernels) {
+  test(`kernels/${name}.wgsl states its contract, and has reference, wrapper and entry`, () => {
+    const text = read(`kernels/${name}.wgsl`);
+    const header = headerOf(text);
+    assert.match(header, new RegExp(`^// ${name}: `), "begins with its name and what it computes");
+    assert.deepEqual(missing(header, ["dispatch:", "parts:", "spec:", ...bindingsIn(text)]), []);
+    const [, spec, file] = /spec:\s+(\w+)\(\) in lib\/(\w+)\.ts/.exec(header) ?? [];
+    assert.match(
+      read(`lib/${file}.ts`),
+      new RegExp(`function ${spec}\\(`),
+      "names its specification",
+    );
+    const own = WRAPPED_ELSEWHERE[name];
+    if (!own) assert.deepEqual([spec, file], [camelCase(name), "linear_reference"]);
+    assert.match(read(`lib/${own ?? "linear"}.ts`), new RegExp(`function ${camelCase(name)}\\b`));
+    assert.ok(read("lib/kernels.ts").includes(`"../kernels/${name}.wgsl"`), "in lib/kernels.ts");
+  });
+}
+
+for (const name of parts) {
+  test(`kernels/parts/${name}.wgsl says what it needs, and is used`, () => {
+    const text = read(`kernels/parts/${name}.wgsl`);
+    const [, part] = /^(\w+)_(portable|subgroup|f16)$/.exec(name) ?? [];
+    assert.match(headerOf(text), new RegExp(`^// ${part}: `));
+    assert.deepEqual(missing(headerOf(text), ["needs:", ...bindingsIn(text)]), []);
+    assert.ok(read("lib/kernels.ts").includes(`"../kernels/parts/${name}.wgsl"`));
+    assert.ok(kernels.some((kernel) => partsOf(kernel).includes(part)), "some kernel joins it");
+  });
+}
+
+test("every module opens with an essay of at most 25 lines", () => {
+  const faulty = modules.filter((name) => {
+    const essay = /^\/\*\*\n([\s\S]*?)\*\//.exec(read(`lib/${name}.ts`))?.[1] ?? "";
+    return !essay.includes("@module") || essay.split("\n").length > 26;
+  });
+  assert.deepEqual(faulty, []);
+});
+
+test("every module has a test of its name", () => {
+  const untested = modules.filter((name) => !existsSync(new URL(`tests/${name}_test.ts`, root)));
+  assert.deepEqual(untested, Object.keys(TESTED_ELSEWHERE).sort());
+});
+
+test(`no source file is longer than ${MOST_LINES} lines, no function than 100`, () => {
+  const files = [
+    "mod.ts",
+    ...["lib", "examples", "bench", "tests"].flatMap((folder) => filesIn(folder, ".ts")),
+    ...["kernels", "kernels/parts"].flatMap((folder) => filesIn(folder, ".wgsl")),
+  ];
+  const lines = (path: string) => read(path).trimEnd().split("\n").length;
+  assert.deepEqual(files.filter((path) => lines(path) > MOST_LINES), Object.keys(LONG));
+  const functions = /^(?:export )?(?:async )?(?:function|fn)\*? (\w+)[\s\S]*?^}/gm;
+  const long = files.flatMap((path) =>
+    [...read(path).matchAll(functions)].filter(([text]) => text.split("\n").length > 100)
+      .map(([, name]) => `${name}() in ${path}`)
+  );
+  assert.deepEqual(long, []);
+});
+
+test("the TypeScript is such that taking its types away leaves JavaScript", () => {
+  const typed =
+    /^\s*(export )?(const )?(enum|namespace) |constructor\([^)]*\b(private|public|protected|readonly)\b/m;
+  const faulty = modules.filter((name) => typed.test(code(`lib/${name}.ts`)));
+  assert.deepEqual(faulty, []);
+});
+
+function read(path: string): string {
+  return readFileSync(new URL(path, root), "utf8");
+}
+
+/** A source file without its comments; strings stay. */
+function code(path: string): string {
+  return read(path).replace(/\/\*[\s\S]*?\*\//g, "").replace(/(^|[^:"'`])\/\/.*$/gm, "$1");
+}
+
+/** Everything that a file imports or re-exports, also types. */
+function importsOf(path: string): string[] {
+  return [...code(path).matchAll(/\bfrom\s+"([^"]+)"|^import\s+"([^"]+)"/gm)].map((m) =>
+    m[1] ?? m[2]
+  );
+}
+
+function filesIn(folder: string, ending: string): string[] {
+  return namesIn(folder, ending).map((name) => `${folder}/${name}${ending}`);
+}
+
+function namesIn(folder: string, ending: string): string[] {
+  return readdirSync(new URL(folder, root)).filter((name) => name.endsWith(ending))
+    .map((name) => name.slice(0, -ending.length)).sort();
+}
+
+/** The comment that a WGSL file begins with. */
+function headerOf(text: string): string {
+  return text.slice(0, text.search(/^(?!\/\/)/m));
+}
+
+function bindingsIn(text: string): string[] {
+  return [...text.matchAll(/@binding\(\d+\) var<[^>]*> ([a-z_]+)/g)].map(([, name]) => name);
+}
+
+function partsOf(kernel: string): string[] {
+  return (/parts:\s+(.*)/.exec(headerOf(read(`kernels/${kernel}.wgsl`)))?.[1] ?? "").split(/,\s*/);
+}
+
+function missing(header: string, words: string[]): string[] {
+  return words.filter((word) => !header.includes(word));
+}
+
+function camelCase(name: string): string {
+  return name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
+}

@@ -11,7 +11,7 @@
 
 import type { Device } from "./device.ts";
 import { powerOfTwo } from "./float16.ts";
-import { type KernelName, kernelFor } from "./kernels.ts";
+import { kernelFor, type KernelName } from "./kernels.ts";
 import { download, empty, type Gpu, run, upload } from "./launch.ts";
 import * as reference from "./linear_reference.ts";
 import type { DenseMatrix, ProductOptions } from "./linear_reference.ts";
@@ -67,7 +67,7 @@ export async function matvec(
   x: Float32Array,
   options: ProductOptions = {},
 ): Promise<Float32Array<ArrayBuffer>> {
-  const batch = expectTokens(matrixOf(w), x);
+  const batch = expectTokens(matrixOf(w), x, options);
   if (!device.gpu) return reference.matvec(matrixOf(w), x, options);
   return await product(device, "matvec", w, x, batch, options);
 }
@@ -80,7 +80,7 @@ export async function matmul(
   batch: number,
   options: ProductOptions = {},
 ): Promise<Float32Array<ArrayBuffer>> {
-  expectShape(matrixOf(w), x, batch);
+  expectShape(matrixOf(w), x, batch, options);
   if (!device.gpu) return reference.matmul(matrixOf(w), x, batch, options);
   return await product(device, "matmul", w, x, batch, options);
 }
@@ -92,7 +92,7 @@ export async function denseMatvec(
   x: Float32Array,
   options: ProductOptions = {},
 ): Promise<Float32Array<ArrayBuffer>> {
-  const batch = expectTokens(matrixOf(w), x);
+  const batch = expectTokens(matrixOf(w), x, options);
   if (!device.gpu) return reference.denseMatvec(matrixOf(w), x, options);
   return await product(device, "dense_matvec", w, x, batch, options);
 }
@@ -105,7 +105,7 @@ export async function denseMatmul(
   batch: number,
   options: ProductOptions = {},
 ): Promise<Float32Array<ArrayBuffer>> {
-  expectShape(matrixOf(w), x, batch);
+  expectShape(matrixOf(w), x, batch, options);
   if (!device.gpu) return reference.denseMatmul(matrixOf(w), x, batch, options);
   return await product(device, "dense_matmul", w, x, batch, options);
 }
@@ -221,7 +221,6 @@ async function product<M extends Matrix>(
 ): Promise<Float32Array<ArrayBuffer>> {
   const gpu = device.gpu!;
   const { rows, cols } = matrixOf(w);
-  expectBias(matrixOf(w), bias);
   const stride = UNIT * unitsPerRow(cols);
   const most = Math.max(1, Math.floor(bindingBytes(gpu) / (4 * Math.max(rows, stride))));
   const loaded = "slices" in w ? w : await load(device, w);
@@ -297,23 +296,24 @@ function matrixOf<M extends Matrix>(w: M | Loaded<M>): M {
 }
 
 /** Batch of one or two tokens. */
-function expectTokens(matrix: Matrix, x: Float32Array): number {
+function expectTokens(matrix: Matrix, x: Float32Array, options: ProductOptions): number {
   const batch = x.length === 2 * matrix.cols ? 2 : 1;
-  expectShape(matrix, x, batch);
+  expectShape(matrix, x, batch, options);
   return batch;
 }
 
-function expectShape({ name, rows, cols }: Matrix, x: Float32Array, batch: number): void {
-  if (x.length === batch * cols && Number.isInteger(batch) && batch >= 0) return;
-  const wanted = batch === 1 ? `[${cols}]` : `[${batch}, ${cols}]`;
-  throw new TypeError(
-    `Cannot multiply "${name}" [${rows}, ${cols}] as x must be ${wanted}: got [${x.length}]`,
-  );
-}
-
-function expectBias({ name, rows, cols }: Matrix, bias?: Float32Array): void {
-  if (!bias || bias.length === rows) return;
-  throw new TypeError(
-    `Cannot multiply "${name}" [${rows}, ${cols}] as the bias must be [${rows}]: got [${bias.length}]`,
-  );
+function expectShape(
+  { name, rows, cols }: Matrix,
+  x: Float32Array,
+  batch: number,
+  { bias }: ProductOptions,
+): void {
+  const product = `Cannot multiply "${name}" [${rows}, ${cols}]`;
+  if (x.length !== batch * cols || !Number.isInteger(batch) || batch < 0) {
+    const wanted = batch === 1 ? `[${cols}]` : `[${batch}, ${cols}]`;
+    throw new TypeError(`${product} as x must be ${wanted}: got [${x.length}]`);
+  }
+  if (bias && bias.length !== rows) {
+    throw new TypeError(`${product} as the bias must be [${rows}]: got [${bias.length}]`);
+  }
 }

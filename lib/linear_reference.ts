@@ -3,7 +3,7 @@
  * compute, the oracle of its tests, and the backend where there is no GPU.
  *
  * Names and arguments are those of linear.ts, without the device. The bounds say how far a kernel may
- * be from the reference; they hold for any shape (lib/RELIABILITY: 16 u of the sum of magnitudes).
+ * be from the reference: 16 units of 2^-24 of the sum of magnitudes, whatever the shape.
  *
  * @module
  */

@@ -133,6 +133,9 @@ function move(word: number, left: number): number {
 interface Placement {
   /** [8, 2^bits] */
   readonly spread: Uint32Array;
+  /** Shifts right that bring a code's low bits, and its top bit, to their places in the code, [8]. */
+  readonly low: Uint8Array;
+  readonly top: Uint8Array;
   readonly weave: readonly { mask: number; left: number }[];
 }
 
@@ -148,7 +151,14 @@ function placementOf(format: Format): Placement {
       if (entry >> b & 1) spread[entry] |= 1 << bitPlace(format, entry >> bits, b);
     }
   }
-  const placement = { spread, weave: bits === 3 ? WEAVE[decode] : [] };
+  const shifts = (b: number) =>
+    Uint8Array.from({ length: 8 }, (_, j) => bitPlace(format, j, b) - b);
+  const placement = {
+    spread,
+    low: shifts(0),
+    top: shifts(bits - 1),
+    weave: bits === 3 ? WEAVE[decode] : [],
+  };
   placements.set(format, placement);
   return placement;
 }
@@ -193,30 +203,21 @@ export function unpackRow(
   start: number,
   cols: number,
 ): Uint8Array<ArrayBuffer> {
-  const { weave } = placementOf(format);
+  const { weave, low, top } = placementOf(format);
+  const bits = format.bits;
+  const topBit = 1 << (bits - 1);
   const codes = new Uint8Array(unitsPerRow(cols) * UNIT);
-  const places = codePlaces(format);
   for (let column = 0; column < codes.length; column += 8) {
-    const unit = start + format.bits * Math.floor(column / UNIT);
+    const unit = start + bits * Math.floor(column / UNIT);
     const lane = column % UNIT / 8;
     let packed = words[unit + lane];
-    if (lane === 3 && format.bits === 3) {
+    if (lane === 3 && bits === 3) {
       packed = 0;
       for (let i = 0; i < 3; i++) packed |= move(words[unit + i], -weave[i].left) & weave[i].mask;
     }
     for (let j = 0; j < 8; j++) {
-      let code = 0;
-      for (let b = 0; b < format.bits; b++) code |= (packed >>> places[8 * b + j] & 1) << b;
-      codes[column + j] = code;
+      codes[column + j] = (packed >>> low[j] & (topBit - 1)) | (packed >>> top[j] & topBit);
     }
   }
   return codes.subarray(0, cols);
-}
-
-/** Place of bit b of code j, at [8 b + j]. */
-function codePlaces(format: Format): Uint8Array {
-  return Uint8Array.from(
-    { length: 8 * format.bits },
-    (_, i) => bitPlace(format, i % 8, i >> 3),
-  );
 }

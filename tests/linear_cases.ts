@@ -1,0 +1,132 @@
+/**
+ * Claims about the linear kernels as plain functions of a device, so that linear_test.ts runs them on
+ * each binding and mutation_test.ts on kernels that were broken on purpose.
+ *
+ * Tolerances are the bounds that the kernels' headers state; all else is exact.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import type { Device } from "../lib/device.ts";
+import { narrow } from "../lib/float16.ts";
+import * as linear from "../lib/linear.ts";
+import * as reference from "../lib/linear_reference.ts";
+import type { DenseMatrix } from "../lib/linear_reference.ts";
+import type { Group, QuantizedMatrix } from "../lib/pack.ts";
+import { dequantize, quantize } from "../lib/quantizer.ts";
+import { fill, normal, uniform } from "./random.ts";
+
+/** One format for each pair of decode and scaling: all that a kernel can tell apart. */
+export const KINDS = [
+  "fp4-sym",
+  "fp4-asym",
+  "nf4-sym",
+  "nf4-asym",
+  "int4-asym",
+  "fp3-sym",
+  "fp3-asym",
+  "nf3-sym",
+  "nf3-asym",
+  "int3-asym",
+];
+
+/** Rows, columns, group: why it might hurt. */
+export const SHAPES: readonly (readonly [number, number, Group])[] = [
+  [5, 93, 32], // odd columns, a short last group, one row beyond a workgroup's four
+  [33, 1000, 16], // two groups a unit, one row beyond a tile
+  [3, 172, "row"], // fewer rows than a workgroup takes, the whole row in one group
+  [40, 384, 128], // full groups, more units than a CPU has lanes
+  [1, 1, 64], // one weight
+  [9, 40, 16], // a last unit of one group only
+  [6, 608, 256], // a group of several units, the last short
+];
+
+/** Random W of a shape. */
+export function weights(rows: number, cols: number, format: string, group: Group): QuantizedMatrix {
+  const w = fill(rows * cols, normal(rows + 7 * cols));
+  return quantize(w, { rows, cols, format, group, name: "w" });
+}
+
+/** x [batch, cols], some of it 0. */
+export function tokens(batch: number, cols: number): Float32Array<ArrayBuffer> {
+  const next = uniform(batch + 3 * cols);
+  return fill(batch * cols, () => next() < 0.05 ? 0 : 2 * next() - 1);
+}
+
+/** Fails, saying where, if any output is further from the reference than its bound. */
+export function within(y: Float32Array, wanted: Float32Array, bounds: Float64Array): void {
+  assert.equal(y.length, wanted.length);
+  let worst = 0, where = 0;
+  y.forEach((value, i) => {
+    const error = Math.abs(value - wanted[i]);
+    const share = error === 0 ? 0 : error / bounds[i];
+    if (!(share <= worst)) [worst, where] = [share, i];
+  });
+  assert.ok(
+    worst <= 1,
+    `output ${where} is ${worst} bounds off: got ${y[where]}, wanted ${wanted[where]}`,
+  );
+}
+
+/** matvec agrees with the reference, for one token or two, with or without bias. */
+export async function matvecAgrees(
+  device: Device,
+  q: QuantizedMatrix,
+  { batch = 1, biased = false, x = tokens(batch, q.cols) } = {},
+): Promise<void> {
+  const bias = biased ? fill(q.rows, normal(q.rows)) : undefined;
+  const y = await linear.matvec(device, q, x, { bias });
+  const bounds = reference.matvecBound(q, x);
+  if (bias) bounds.forEach((bound, i) => bounds[i] = bound + 2 ** -23 * Math.abs(bias[i % q.rows]));
+  within(y, reference.matvec(q, x, { bias }), bounds);
+}
+
+/** matmul agrees with the reference. */
+export async function matmulAgrees(
+  device: Device,
+  q: QuantizedMatrix,
+  batch: number,
+  { biased = false, x = tokens(batch, q.cols) } = {},
+): Promise<void> {
+  const bias = biased ? fill(q.rows, normal(q.rows)) : undefined;
+  const y = await linear.matmul(device, q, x, batch, { bias });
+  const bounds = reference.matmulBound(q, x, batch);
+  if (bias) bounds.forEach((bound, i) => bounds[i] = bound + 2 ** -23 * Math.abs(bias[i % q.rows]));
+  within(y, reference.matmul(q, x, batch, { bias }), bounds);
+}
+
+/** dequantise gives level x scale, the last bit apart at most. */
+export async function dequantiseAgrees(device: Device, q: QuantizedMatrix): Promise<void> {
+  const wanted = dequantize(q);
+  within(await linear.dequantise(device, q), wanted, Float64Array.from(wanted, ulp));
+}
+
+function ulp(value: number): number {
+  return Math.abs(value) * 2 ** -23;
+}
+
+/** A dense W of a shape. */
+export function denseWeights(rows: number, cols: number, dtype: DenseMatrix["dtype"]): DenseMatrix {
+  return { name: "w", rows, cols, dtype, bytes: narrow(fill(rows * cols, normal(cols)), dtype) };
+}
+
+/** denseMatvec and denseMatmul agree with the reference. */
+export async function denseAgrees(device: Device, w: DenseMatrix, batch: number): Promise<void> {
+  const x = tokens(batch, w.cols);
+  const wanted = reference.denseMatmul(w, x, batch);
+  const y = batch <= 2
+    ? await linear.denseMatvec(device, w, x)
+    : await linear.denseMatmul(device, w, x, batch);
+  within(y, wanted, reference.denseBound(w, x, batch));
+}
+
+/** W with scale pairs of a given ratio: a weight of every code, the small side 1 / ratio as large. */
+export function lopsided(format: string, ratio: number): QuantizedMatrix {
+  const next = normal(ratio);
+  const w = fill(8 * 256, () => {
+    const weight = next();
+    return weight < 0 ? weight / ratio : weight;
+  });
+  return quantize(w, { rows: 8, cols: 256, format, group: 32 });
+}

@@ -1,0 +1,166 @@
+/**
+ * Whether the kernel tests would notice: every kernel is broken in one place at a time, and one of
+ * linear_test.ts's claims must then fail on the first device that is present.
+ *
+ * A mutation is the text of its kernel with `find` replaced by `put`, handed to the device in place of
+ * the real one. Changes that no result can show are not listed: reading a clamped row that is never
+ * written, `>=` for `>` at a level of 0, summing 15 steps before 16.
+ */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Device } from "../lib/device.ts";
+import { fill, normal } from "./random.ts";
+import { present } from "./gpu_devices.ts";
+import * as linear from "../lib/linear.ts";
+import * as reference from "../lib/linear_reference.ts";
+import {
+  denseAgrees,
+  denseWeights,
+  dequantiseAgrees,
+  matmulAgrees,
+  matvecAgrees,
+  tokens,
+  weights,
+  within,
+} from "./linear_cases.ts";
+
+type Claim = (device: Device) => Promise<void>;
+
+const matvec = (name: string, batch = 1): Claim => (device) =>
+  matvecAgrees(device, weights(5, 93, name, 16), { batch });
+const longMatvec: Claim = (device) => matvecAgrees(device, weights(4, 8192, "fp4-asym", 256));
+const matmul = (name: string, batch = 3): Claim => (device) =>
+  matmulAgrees(device, weights(33, 93, name, 16), batch);
+const longMatmul: Claim = (device) => matmulAgrees(device, weights(4, 1100, "fp4-sym", 256), 3);
+const dequantise: Claim = (device) => dequantiseAgrees(device, weights(5, 93, "fp4-asym", 16));
+const dense = (dtype: "F32" | "F16" | "BF16", batch = 1, cols = 93): Claim => (device) =>
+  denseAgrees(device, denseWeights(5, cols, dtype), batch);
+const flushing: Claim = (device) =>
+  matvec("fp4-asym")({ ...device, gpu: { ...device.gpu!, f16Subnormals: false } });
+const wide = weights(4, 1000, "fp4-sym", 256); // units for every lane
+const treeReduction: Claim = (device) =>
+  matvecAgrees({ ...device, gpu: { ...device.gpu!, features: new Set<string>() } }, wide);
+
+/** Rows in slices, with a bias: each slice writes and adds at its own rows. */
+const slices: Claim = async (device) => {
+  const q = weights(33, 93, "fp4-asym", 32);
+  const bias = fill(33, normal(1));
+  const x = tokens(2, 93);
+  const y = await linear.matvec(device, await linear.load(device, q, 20), x, { bias });
+  within(y, reference.matvec(q, x, { bias }), reference.matvecBound(q, x).map((b) => b + 1e-6));
+};
+
+/** What is replaced by what, and the claim that must notice. */
+const MUTATIONS: [find: string, put: string, claim: Claim][] = [
+  // codes to levels
+  ["halves(word & 0x8e008e00u)", "halves(word & 0x0e000e00u)", matvec("fp4-asym")],
+  ["(word << 3u) & 0x8e008e00u", "(word << 2u) & 0x8e008e00u", matvec("fp4-asym")],
+  ["(word << 6u) & 0x0e000e00u", "(word << 5u) & 0x0e000e00u", matvec("fp4-asym")],
+  ["(word << 6u) & 0x0e000e00u", "(word << 6u) & 0x0c000e00u", matmul("fp4-sym")],
+  ["(word << 1u) & 0x80008000u", "(word << 2u) & 0x80008000u", dequantise],
+  ["(word << 9u) & 0x0e000e00u", "(word << 9u) & 0x0e000600u", dequantise],
+  ["(word << 8u) & 0x8c008c00u", "(word << 10u) & 0x8c008c00u", matvec("fp3-asym")],
+  ["(a << 1u) & 0xa0a0a0a0u", "(a << 1u) & 0xa0a0a080u", matvec("fp3-asym")],
+  ["(b >> 3u) & 0x0a0a0a0au", "(b >> 4u) & 0x0a0a0a0au", matmul("fp3-asym")],
+  ["(b >> 24u) << 8u", "(b >> 24u) << 9u", matvec("nf3-sym")],
+  ["extractBits(word, BITS * j, BITS)", "extractBits(word, 4u * j, BITS)", matvec("nf3-sym")],
+  ["extractBits(word, BITS * j, BITS)", "extractBits(word, BITS * j, 3u)", matmul("nf4-sym")],
+  ["levels[i / 4u][i % 4u]", "levels[i % 4u][i / 4u]", matvec("nf4-asym")],
+  ["i < 16u; i += lanes", "i < 15u; i += lanes", matvec("nf4-asym")],
+  ["+ (112u << 23u)", "+ (113u << 23u)", flushing],
+  ["magnitude < 2u)", "magnitude < 1u)", flushing],
+  ["select(1.0, -1.0, bits > 0x7fffu)", "1.0", flushing],
+  // scales
+  ["scales[row * GROUPS + group]", "scales[row * GROUPS]", matvec("fp4-asym")],
+  [
+    "(GROUPS + 1u) / 2u)",
+    "GROUPS / 2u)",
+    (device) => matvecAgrees(device, weights(5, 93, "fp4-sym", 32)),
+  ],
+  ["(group & 1u) == 1u", "(group & 1u) == 0u", matvec("fp4-sym")],
+  ["vec4f(scale.y), vec4f(scale.x), level", "vec4f(scale.x), vec4f(scale.y), level", dequantise],
+  ["(level - scale.y) * scale.x", "(level - scale.y - 1.0) * scale.x", matmul("int4-asym")],
+  ["v.hi - scale.y", "v.hi", matvec("int4-asym")],
+  // matvec
+  [
+    "sizes * (0.5 * (scale.x - scale.y))",
+    "sizes * (0.5 * (scale.y - scale.x))",
+    matvec("fp4-asym"),
+  ],
+  ["fma(abs(v.hi), hi", "fma(v.hi, hi", matvec("fp4-asym")],
+  ["dot(even[1], all)", "dot(even[0], all)", matvec("fp4-sym", 2)],
+  ["min(group + 1u, GROUPS - 1u)", "group", matvec("fp4-asym")],
+  ["group_sum(words, 2u, 2u", "group_sum(words, 0u, 2u", matvec("fp4-asym")],
+  ["var unit = lane; unit < UNITS", "var unit = lane + 1u; unit < UNITS", matvec("fp4-asym")],
+  ["unit < UNITS; unit += WORKGROUP", "unit + 1u < UNITS; unit += WORKGROUP", matvec("fp4-asym")],
+  ["total[0] += eight[0];", "", longMatvec],
+  ["      eight = array<vec4f, 2>();\n", "", longMatvec],
+  ["x[8u * (token * UNITS + unit) + i]", "x[8u * unit + i]", matvec("fp4-sym", 2)],
+  ["* codebook.factor.x * codebook.factor.y", "* codebook.factor.x", matvec("fp4-sym")],
+  ["select(0.0, bias[at], BIAS)", "select(0.0, bias[row], BIAS)", slices],
+  ["let at = FIRST_ROW + row;", "let at = row;", slices],
+  ["y[token * OUT_ROWS + at]", "y[token * ROWS + at]", slices],
+  // reductions
+  ["select(vec4f(0.0), sum, place == 0u)", "sum", matvec("fp4-sym")],
+  [
+    "i < WORKGROUP; i += width",
+    "i < width; i += width",
+    (device) => matvecAgrees(device, wide),
+  ],
+  ["var apart = WORKGROUP / 2u", "var apart = WORKGROUP / 8u", treeReduction],
+  ["partial[lane + apart]; }", "partial[lane]; }", treeReduction],
+  // matmul
+  ["32u * (tile / tiles)", "32u * (tile % tiles)", matmul("fp4-sym", 33)],
+  ["unit * 32u + side * 16u", "unit * 32u", matmul("fp4-asym")],
+  ["words[2u + i], side == 1u", "words[2u + i], side == 0u", matmul("fp4-sym")],
+  ["tile_w[9u * (across + 8u) + k]", "tile_w[9u * (across + 9u) + k]", matmul("fp4-sym")],
+  ["tile_x[9u * (down + 8u * j) + k]", "tile_x[9u * down + k]", matmul("fp4-sym", 33)],
+  ["k < 8u; k++", "k < 7u; k++", matmul("fp4-sym")],
+  ["      sums[j] += pending[j];\n", "", longMatmul],
+  ["    workgroupBarrier();\n    multiply", "    multiply", matmul("fp4-sym", 33)],
+  // dequantise
+  ["column / 16u % 2u * 2u", "column / 32u % 2u * 2u", dequantise],
+  ["load_scales(row, column / GROUP)", "load_scales(row, column / 32u)", dequantise],
+  // dense
+  ["bitcast<f32>(pair << 16u), bitcast", "bitcast<f32>(pair << 15u), bitcast", dense("BF16")],
+  ["pair & 0xffff0000u", "pair & 0xfff00000u", dense("BF16", 3)],
+  ["weights[2u * at + 1u]", "weights[2u * at]", dense("F32")],
+  ["row * EIGHTS + eight", "row * EIGHTS", dense("F16", 3)],
+  ["sixteen[token] = vec4f(0.0);", "", dense("F16", 1, 4096)],
+  ["4u * unit + part", "4u * unit", dense("F16", 3)],
+];
+
+/** A device whose shader modules are made of changed text. */
+function broken(device: Device, find: string, put: string): Device & { used: () => boolean } {
+  const gpu = device.gpu!;
+  let used = false;
+  const createShaderModule = (descriptor: GPUShaderModuleDescriptor) => {
+    used ||= descriptor.code.includes(find);
+    return gpu.device.createShaderModule({
+      ...descriptor,
+      code: descriptor.code.replace(find, () => put),
+    });
+  };
+  const proxy = new Proxy(gpu.device, {
+    get(target, key) {
+      if (key === "createShaderModule") return createShaderModule;
+      const value = Reflect.get(target, key, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  return { ...device, gpu: { ...gpu, device: proxy, pipelines: new Map() }, used: () => used };
+}
+
+const [target] = present;
+const skip = target ? false : "no device is present";
+
+for (const [find, put, claim] of MUTATIONS) {
+  const name = `${find.trim()} -> ${put.trim() || "nothing"}`;
+  test(`a test notices ${name}`, { skip }, async () => {
+    const device = broken(target.device!, find, put);
+    const outcome = await claim(device).then(() => "survived", (error: Error) => error.message);
+    assert.ok(device.used(), "the text to change must stand in the kernel");
+    assert.match(outcome, /bounds off|inputs were identical|strictly/, `${name}: ${outcome}`);
+  });
+}

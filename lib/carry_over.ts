@@ -4,7 +4,7 @@
  *
  * Carried over: the folder's regular files that are no weights (tokenizer, generation config, README, licence). Left behind:
  * weights in other forms (.bin, .pt, .gguf, other .safetensors, ...) and their indexes, which are the model a second time;
- * hidden files; folders; links that lead out of the folder (those into the Hugging Face cache's blobs are followed).
+ * hidden files; folders.
  *
  * @module
  */
@@ -42,11 +42,8 @@ export async function carriedFiles(checkpoint: Checkpoint): Promise<Map<string, 
   const carried = new Map<string, number>();
   for (const name of checkpoint.others) {
     const isWeights = WEIGHTS.test(name) || /\.(safetensors|bin|h5)\.index\.json$/.test(name);
-    const path = join(checkpoint.folder, name);
-    if (isWeights || name === MANIFEST_NAME) {
-      continue;
-    }
-    carried.set(name, (await stat(path)).size);
+    if (isWeights || name === MANIFEST_NAME) continue;
+    carried.set(name, (await stat(join(checkpoint.folder, name))).size);
   }
   return carried;
 }

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { dawnSources, findAdapter } from "../lib/bindings.ts";
 import { cannotHide, lib, runChild } from "./child_process.ts";
 import { gpuTest } from "./gpu_devices.ts";
+import { testUnless } from "./test_unless.ts";
 
 const foreign = "Deno" in globalThis ? "bun-webgpu" : "deno";
 
@@ -32,16 +33,19 @@ for (const source of dawnSources) {
     assert.match(stdout, /^(Binding "[\w-]+" found no adapter.*|Cannot load npm package .*)\n$/);
   });
 
-  const skip = cannotHide ?? false;
-  test(`"${source}" without the Vulkan loader is no adapter, in one line`, { skip }, async () => {
-    const { code, stdout } = await runChild(find(source), { hideVulkan: true });
-    assert.equal(code, 0);
-    assert.match(stdout, /^(Binding "[\w-]+" found no adapter.*|Cannot load npm package .*)\n$/);
-  });
+  testUnless(
+    cannotHide,
+    `"${source}" without the Vulkan loader is no adapter, in one line`,
+    async () => {
+      const { code, stdout } = await runChild(find(source), { hideVulkan: true });
+      assert.equal(code, 0);
+      assert.match(stdout, /^(Binding "[\w-]+" found no adapter.*|Cannot load npm package .*)\n$/);
+    },
+  );
 }
 
-const onlyDeno = "Deno" in globalThis ? false : "Bun has no permissions";
-test('"webgpu" without --allow-ffi says so, and does not prompt', { skip: onlyDeno }, async () => {
+const onlyDeno = "Deno" in globalThis ? null : "Bun has no permissions";
+testUnless(onlyDeno, '"webgpu" without --allow-ffi says so, and does not prompt', async () => {
   const { code, stdout, stderr } = await runChild(find("webgpu"), { denoFlags: [] });
   assert.deepEqual([code, stdout, stderr], [0, 'Binding "webgpu" needs --allow-ffi\n', ""]);
 });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type DeviceRow, devices } from "../lib/command_devices.ts";
 import { cannotHide, lib, runChild } from "./child_process.ts";
+import { testUnless } from "./test_unless.ts";
 
 const FIELDS = "binding,adapter,backend,software,features,limits,selfTest,reason".split(",");
 const LIST = `import { devices } from "${lib}command_devices.ts";
@@ -37,12 +38,15 @@ test("devices() finds the TypeScript backend everywhere", async () => {
   });
 });
 
-const skip = cannotHide ?? false;
-test("devices() lists a machine without Vulkan, downloading nothing", { skip }, async () => {
-  const options = { env: { XDG_CACHE_HOME: "/nowhere" }, hideVulkan: true };
-  const { code, stdout, stderr } = await runChild(LIST, options);
-  assert.deepEqual([code, stderr], [0, ""]);
-  const rows: DeviceRow[] = JSON.parse(stdout);
-  assertRows(rows);
-  assert.match(rows[3].reason!, /embedded software GPU/);
-});
+testUnless(
+  cannotHide,
+  "devices() lists a machine without Vulkan, downloading nothing",
+  async () => {
+    const options = { env: { XDG_CACHE_HOME: "/nowhere" }, hideVulkan: true };
+    const { code, stdout, stderr } = await runChild(LIST, options);
+    assert.deepEqual([code, stderr], [0, ""]);
+    const rows: DeviceRow[] = JSON.parse(stdout);
+    assertRows(rows);
+    assert.match(rows[3].reason!, /embedded software GPU/);
+  },
+);

@@ -4,6 +4,7 @@ import { limitsOf, openDevice } from "../lib/device.ts";
 import { download, upload } from "../lib/launch.ts";
 import { cannotHide, lib, runChild } from "./child_process.ts";
 import { gpuTest, openTarget, present } from "./gpu_devices.ts";
+import { testUnless } from "./test_unless.ts";
 
 /** Opens the default device, says which on stdout and what it logs on stderr. */
 const OPEN_DEFAULT = `import { openDevice } from "${lib}device.ts";
@@ -71,21 +72,24 @@ test("without a driver the default is still a device, and says what it is", asyn
   assert.match(stderr, /^(No GPU .*\n)?$/);
 });
 
-const skip = cannotHide ?? false;
-test("without the Vulkan loader and a cache the TypeScript backend runs", { skip }, async () => {
-  const code = `import { openDevice } from "${lib}device.ts";
+testUnless(
+  cannotHide,
+  "without the Vulkan loader and a cache the TypeScript backend runs",
+  async () => {
+    const code = `import { openDevice } from "${lib}device.ts";
     ${
-    "Deno" in globalThis
-      ? 'Object.defineProperty(navigator.gpu, "requestAdapter", { value: async () => null });'
-      : ""
-  }
+      "Deno" in globalThis
+        ? 'Object.defineProperty(navigator.gpu, "requestAdapter", { value: async () => null });'
+        : ""
+    }
     const device = await openDevice({ fetch: false, log: (line) => console.log(line) });
     console.log(device.binding);`;
-  const env = { XDG_CACHE_HOME: "/nowhere" };
-  const ended = await runChild(code, { env, hideVulkan: true });
-  assert.deepEqual([ended.code, ended.stderr], [0, ""]);
-  assert.match(ended.stdout, /^No GPU \(.+\): the TypeScript backend does the work\ncpu\n$/);
-});
+    const env = { XDG_CACHE_HOME: "/nowhere" };
+    const ended = await runChild(code, { env, hideVulkan: true });
+    assert.deepEqual([ended.code, ended.stderr], [0, ""]);
+    assert.match(ended.stdout, /^No GPU \(.+\): the TypeScript backend does the work\ncpu\n$/);
+  },
+);
 
 test("garbage collection takes nothing that a device needs", async () => {
   const code = `import { openDevice } from "${lib}device.ts";

@@ -13,6 +13,7 @@ import { test } from "node:test";
 import process from "node:process";
 import { type Device, type DeviceOptions, openDevice } from "../lib/device.ts";
 import type { Gpu } from "../lib/launch.ts";
+import { testUnless } from "./test_unless.ts";
 
 /** A binding by the name that WEBGPU has for it, with its device or the reason for none. */
 export interface Target {
@@ -41,7 +42,7 @@ export function gpuTest(claim: string, body: (gpu: Gpu, device: Device) => Promi
   for (const { name, device, reason } of targets) {
     if (device) test(`${claim}, on ${name}`, () => body(device.gpu!, device));
     else if (named) test(`${claim}, on ${name}`, () => Promise.reject(new Error(reason)));
-    else test(`${claim}, on ${name} (skipped: ${reason})`, { skip: reason }, () => {});
+    else testUnless(reason, `${claim}, on ${name}`, () => {});
   }
 }
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import process from "node:process";
-import { test } from "node:test";
 import { capturingStderr, openLibrary, withEnvironment } from "../lib/native.ts";
+import { testUnless } from "./test_unless.ts";
 
-const skip = process.platform === "linux" ? false : "written for Linux";
+const skip = process.platform === "linux" ? null : "written for Linux";
 const cString = (text: string) => new TextEncoder().encode(text + "\0");
 
 /** Prints as native code does: `node:fs` would be heard by Deno's test runner alone. */
@@ -18,7 +18,7 @@ async function isSet(name: string): Promise<boolean> {
   return getenv(cString(name)) !== 0;
 }
 
-test("capturingStderr() gives what was printed, as lines, and the result", { skip }, async () => {
+testUnless(skip, "capturingStderr() gives what was printed, as lines, and the result", async () => {
   const captured = await capturingStderr(async () => {
     await print("one\n\ntwo");
     return 3;
@@ -26,7 +26,7 @@ test("capturingStderr() gives what was printed, as lines, and the result", { ski
   assert.deepEqual(captured, { result: 3, lines: ["one", "two"] });
 });
 
-test("capturingStderr() runs one act at a time", { skip }, async () => {
+testUnless(skip, "capturingStderr() runs one act at a time", async () => {
   const act = async (text: string) => {
     await print(`${text} begins\n`);
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -39,7 +39,7 @@ test("capturingStderr() runs one act at a time", { skip }, async () => {
   ]);
 });
 
-test("an error out of capturingStderr() has what was printed before it", { skip }, async () => {
+testUnless(skip, "an error out of capturingStderr() has what was printed before it", async () => {
   const act = async () => {
     await print("last words\n");
     throw new Error("gone");
@@ -47,7 +47,7 @@ test("an error out of capturingStderr() has what was printed before it", { skip 
   await assert.rejects(capturingStderr(act), { message: "gone", printed: ["last words"] });
 });
 
-test("withEnvironment() sets a variable for C, then takes it away", { skip }, async () => {
+testUnless(skip, "withEnvironment() sets a variable for C, then takes it away", async () => {
   const seen = await withEnvironment(
     { AFPQ_TEST_VARIABLE: "1" },
     () => isSet("AFPQ_TEST_VARIABLE"),
@@ -55,11 +55,11 @@ test("withEnvironment() sets a variable for C, then takes it away", { skip }, as
   assert.deepEqual([seen, await isSet("AFPQ_TEST_VARIABLE")], [true, false]);
 });
 
-test("withEnvironment() gives back a value that was there", { skip }, async () => {
+testUnless(skip, "withEnvironment() gives back a value that was there", async () => {
   await withEnvironment({ PATH: "/nowhere" }, () => Promise.resolve());
   assert.equal(await isSet("PATH"), true);
 });
 
-test("openLibrary() refuses a library that is not there", { skip }, async () => {
+testUnless(skip, "openLibrary() refuses a library that is not there", async () => {
   await assert.rejects(openLibrary("/nowhere/lib.so", { f: [] }), Error);
 });

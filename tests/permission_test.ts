@@ -3,6 +3,7 @@ import { test } from "node:test";
 import process from "node:process";
 import { permitted, readEnvironment } from "../lib/permission.ts";
 import { lib, runChild } from "./child_process.ts";
+import { testUnless } from "./test_unless.ts";
 
 test("permitted() and readEnvironment() see what is allowed", () => {
   assert.equal(permitted({ name: "ffi" }), true);
@@ -10,14 +11,10 @@ test("permitted() and readEnvironment() see what is allowed", () => {
   assert.equal(readEnvironment("AFPQ_NO_SUCH_VARIABLE"), undefined);
 });
 
-const onlyDeno = "Deno" in globalThis ? false : "Bun has no permissions";
-test(
-  "without permissions they say no, and neither prompt nor throw",
-  { skip: onlyDeno },
-  async () => {
-    const code = `import { permitted, readEnvironment } from "${lib}permission.ts";
+const onlyDeno = "Deno" in globalThis ? null : "Bun has no permissions";
+testUnless(onlyDeno, "without permissions they say no, and neither prompt nor throw", async () => {
+  const code = `import { permitted, readEnvironment } from "${lib}permission.ts";
     console.log(permitted({ name: "ffi" }), readEnvironment("PATH"));`;
-    const { code: status, stdout, stderr } = await runChild(code, { denoFlags: [] });
-    assert.deepEqual([status, stdout, stderr], [0, "false undefined\n", ""]);
-  },
-);
+  const { code: status, stdout, stderr } = await runChild(code, { denoFlags: [] });
+  assert.deepEqual([status, stdout, stderr], [0, "false undefined\n", ""]);
+});

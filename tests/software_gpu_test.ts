@@ -6,6 +6,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { readTar, unpackedFolder } from "../lib/software_gpu.ts";
 import { cannotHide, lib, runChild } from "./child_process.ts";
+import { testUnless } from "./test_unless.ts";
 
 /** A tar archive of one entry. */
 function tar(
@@ -66,11 +67,10 @@ test("the embedded GPU is not fetched where that is not wanted", async () => {
 });
 
 const fetched = await whyNotFetched();
-const skip = fetched ?? false;
 
-test(
+testUnless(
+  fetched,
   "it is unpacked once, said in one line, in a folder for the user alone",
-  { skip },
   async () => {
     await withCache(async (cache) => {
       const env = { XDG_CACHE_HOME: cache };
@@ -85,7 +85,7 @@ test(
   },
 );
 
-test("a damaged file is found and replaced", { skip }, async () => {
+testUnless(fetched, "a damaged file is found and replaced", async () => {
   await withCache(async (cache) => {
     const env = { XDG_CACHE_HOME: cache };
     const folder = (await runChild(UNPACK, { env })).stdout.trim();
@@ -97,7 +97,7 @@ test("a damaged file is found and replaced", { skip }, async () => {
   });
 });
 
-test("processes that unpack at once all get it whole", { skip }, async () => {
+testUnless(fetched, "processes that unpack at once all get it whole", async () => {
   await withCache(async (cache) => {
     const env = { XDG_CACHE_HOME: cache };
     const all = await Promise.all([1, 2, 3].map(() => runChild(UNPACK, { env })));
@@ -110,18 +110,18 @@ const OPEN = `import { openDevice } from "${lib}device.ts";
   const device = await openDevice({ binding: "software", embedded: true });
   console.log(device.adapter);`;
 
-test("it opens where the system has a driver of its own", { skip }, async () => {
+testUnless(fetched, "it opens where the system has a driver of its own", async () => {
   const { stdout, stderr } = await runChild(OPEN);
   assert.match(stdout, /^SwiftShader/, stderr);
 });
 
-const hidden = fetched ?? cannotHide ?? false;
-test("it opens where the system has no Vulkan at all", { skip: hidden }, async () => {
+const hidden = fetched ?? cannotHide;
+testUnless(hidden, "it opens where the system has no Vulkan at all", async () => {
   const { stdout, stderr } = await runChild(OPEN, { hideVulkan: true });
   assert.match(stdout, /^SwiftShader/, stderr);
 });
 
-test("the system's driver is back once it is open", { skip }, async () => {
+testUnless(fetched, "the system's driver is back once it is open", async () => {
   const code = `import { openDevice } from "${lib}device.ts";
     const own = () => openDevice({ binding: "software", embedded: false }).then((d) => d.adapter, String);
     const before = await own();

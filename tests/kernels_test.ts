@@ -1,0 +1,74 @@
+import { test } from "node:test";
+import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import { kernelCombinations, kernelFor, type KernelName, kernelNames } from "../lib/kernels.ts";
+import { gpuTest } from "./gpu_devices.ts";
+
+const FOLDER = new URL("../kernels/", import.meta.url);
+
+/** Constants for any kernel; those that a kernel does not have are left out. */
+const CONSTANTS: Record<string, number> = {
+  ROWS: 8,
+  COLS: 64,
+  GROUP: 32,
+  BITS: 4,
+  DECODE: 0,
+  SCALING: 1,
+  DTYPE: 1,
+  BATCH: 2,
+  OUT_ROWS: 8,
+  WORKGROUP: 64,
+};
+
+function constantsOf(code: string): Record<string, number> {
+  const names = [...code.matchAll(/^override (\w+): \w+(?! = \()/gm)].map(([, name]) => name);
+  const known = names.filter((name) => name in CONSTANTS);
+  return Object.fromEntries(known.map((name) => [name, CONSTANTS[name]]));
+}
+
+/** Compile error of a text, or null. */
+async function errorOf(device: GPUDevice, code: string): Promise<string | null> {
+  device.pushErrorScope("validation");
+  device.createShaderModule({ code });
+  return (await device.popErrorScope())?.message ?? null;
+}
+
+test("each kernel file is a kernel, each part belongs to one", async () => {
+  const files = (await readdir(FOLDER)).filter((name) => name.endsWith(".wgsl"));
+  assert.deepEqual(files.map((name) => name.replace(".wgsl", "")).sort(), [...kernelNames].sort());
+  const all = kernelNames.flatMap((name) => kernelCombinations(name, new Set(["subgroups"])));
+  for (const part of await readdir(new URL("parts/", FOLDER))) {
+    assert.match(part, /^[a-z]+_(portable|subgroup|f16)\.wgsl$/);
+    const header = (await readFile(new URL(`parts/${part}`, FOLDER), "utf8")).split("\n", 1)[0];
+    assert.ok(all.some(({ code }) => code.includes(header)), part);
+  }
+});
+
+test("without features only portable parts are taken", () => {
+  for (const name of kernelNames) {
+    assert.equal(kernelCombinations(name, new Set()).length, 1);
+    assert.doesNotMatch(kernelFor(name, new Set()).code, /enable /);
+  }
+});
+
+test("subgroups are used where the device has them", () => {
+  assert.match(kernelFor("matvec", new Set(["subgroups"])).code, /^enable subgroups;/);
+});
+
+gpuTest("each part is valid WGSL by itself", async (gpu) => {
+  for (const part of await readdir(new URL("parts/", FOLDER))) {
+    if (part.endsWith("_subgroup.wgsl") && !gpu.features.has("subgroups")) continue;
+    const code = await readFile(new URL(`parts/${part}`, FOLDER), "utf8");
+    assert.equal(await errorOf(gpu.device, code), null, part);
+  }
+});
+
+gpuTest("every combination of parts compiles", async (gpu) => {
+  for (const name of kernelNames as KernelName[]) {
+    for (const { code } of kernelCombinations(name, gpu.features)) {
+      const module = gpu.device.createShaderModule({ code });
+      const compute = { module, entryPoint: "main", constants: constantsOf(code) };
+      await gpu.device.createComputePipelineAsync({ layout: "auto", compute });
+    }
+  }
+});

@@ -10,6 +10,9 @@ import { writeSafetensors } from "../lib/safetensors_writer.ts";
 import { afpq } from "./afpq_process.ts";
 import { type At, folderHashes, inFolder, makeModel, weights } from "./made_checkpoints.ts";
 
+/** Bun ends a test after 5 s unless told. */
+const slow = { timeout: 120_000 };
+
 const PROJECT = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/, "");
 
 /** The one document of a command that went well. */
@@ -19,7 +22,7 @@ async function json(args: readonly string[], code = 0) {
   return JSON.parse(ended.stdout);
 }
 
-test("--version and --help print to stdout, for each command with examples", async () => {
+test("--version and --help print to stdout, for each command with examples", slow, async () => {
   assert.match((await afpq(["--version"])).stdout, /^afpq \d+\.\d+\.\d+\n$/);
   for (const args of [["--help"], ["-h"], ["help"]]) {
     const { code, stdout, stderr } = await afpq(args);
@@ -33,30 +36,34 @@ test("--version and --help print to stdout, for each command with examples", asy
   }
 });
 
-test("the whole path: quantize, inspect, verify, dequantize, check", () =>
-  inFolder(async (at) => {
-    await makeModel(at("m"));
-    const done = await json(["quantize", at("m"), "-o", at("q"), "--format", "fp4-asym"]);
-    assert.deepEqual(Object.keys(done), [
-      "path",
-      "tensors",
-      "weights",
-      "bitsPerWeight",
-      "nmse",
-      "seconds",
-    ]);
-    assert.deepEqual([done.path, done.tensors, done.weights], [at("q"), 4, 2 * 40 * (48 + 93)]);
-    const inspected = await json(["inspect", at("q")]);
-    assert.deepEqual([inspected.format, inspected.group], ["fp4-asym", 128]);
-    assert.equal(inspected.bitsPerWeight, done.bitsPerWeight);
-    assert.deepEqual(await json(["verify", at("q")]), { ok: true, files: 4, tensors: 13 });
-    const back = await json(["dequantize", at("q"), "-o", at("d"), "--dtype", "f32"]);
-    assert.deepEqual([back.tensors, back.weights], [4, done.weights]);
-    const { device, tensors } = await json(["check", at("q"), "--binding", "cpu"]);
-    assert.equal(device.binding, "cpu");
-    assert.deepEqual(Object.keys(tensors[0]), ["name", "batch", "worst"]);
-    assert.equal(tensors.length, 12);
-  }));
+test(
+  "the whole path: quantize, inspect, verify, dequantize, check",
+  slow,
+  () =>
+    inFolder(async (at) => {
+      await makeModel(at("m"));
+      const done = await json(["quantize", at("m"), "-o", at("q"), "--format", "fp4-asym"]);
+      assert.deepEqual(Object.keys(done), [
+        "path",
+        "tensors",
+        "weights",
+        "bitsPerWeight",
+        "nmse",
+        "seconds",
+      ]);
+      assert.deepEqual([done.path, done.tensors, done.weights], [at("q"), 4, 2 * 40 * (48 + 93)]);
+      const inspected = await json(["inspect", at("q")]);
+      assert.deepEqual([inspected.format, inspected.group], ["fp4-asym", 128]);
+      assert.equal(inspected.bitsPerWeight, done.bitsPerWeight);
+      assert.deepEqual(await json(["verify", at("q")]), { ok: true, files: 4, tensors: 13 });
+      const back = await json(["dequantize", at("q"), "-o", at("d"), "--dtype", "f32"]);
+      assert.deepEqual([back.tensors, back.weights], [4, done.weights]);
+      const { device, tensors } = await json(["check", at("q"), "--binding", "cpu"]);
+      assert.equal(device.binding, "cpu");
+      assert.deepEqual(Object.keys(tensors[0]), ["name", "batch", "worst"]);
+      assert.equal(tensors.length, 12);
+    }),
+);
 
 test("people get a table and a line, --quiet gets nothing, and no progress off a terminal", () =>
   inFolder(async (at) => {
@@ -102,13 +109,17 @@ const usages: [args: string[], says: RegExp][] = [
   [["devices", "x"], /it takes no words: got also "x"/],
 ];
 
-test("wrong usage is exit code 2, one line with the nearest right spelling, nothing on stdout", async () => {
-  for (const [args, says] of usages) {
-    const { code, stdout, stderr } = await afpq(args);
-    assert.match(stderr, says);
-    assert.deepEqual([code, stdout, stderr.split("\n").length], [2, "", 2], args.join(" "));
-  }
-});
+test(
+  "wrong usage is exit code 2, one line with the nearest right spelling, nothing on stdout",
+  slow,
+  async () => {
+    for (const [args, says] of usages) {
+      const { code, stdout, stderr } = await afpq(args);
+      assert.match(stderr, says);
+      assert.deepEqual([code, stdout, stderr.split("\n").length], [2, "", 2], args.join(" "));
+    }
+  },
+);
 
 test("without a command the help goes to stderr, exit code 2", async () => {
   const { code, stdout, stderr } = await afpq([]);
@@ -259,7 +270,7 @@ const runtimes = ([["deno", "run", "-A"], ["bun"]] as const).filter(([command]) 
 );
 const skip = runtimes.length === 2 ? false : "only one of deno and bun is on PATH";
 
-test("Deno and Bun write the same folder", { skip }, () =>
+test("Deno and Bun write the same folder", { skip, ...slow }, () =>
   inFolder(async (at) => {
     await makeModel(at("m"));
     for (const format of ["nf4-asym", "int3-asym", "e1m2-sym"]) {
@@ -276,7 +287,7 @@ test("Deno and Bun write the same folder", { skip }, () =>
     }
   }));
 
-test("the demo model goes through", () =>
+test("the demo model goes through", slow, () =>
   inFolder(async (at) => {
     const model = `${PROJECT}/examples/tiny-llama`;
     const done = await json(["quantize", model, "-o", at("q"), "--format", "nf4-asym"]);

@@ -11,6 +11,9 @@ import { verifyCheckpoint } from "../lib/verify_checkpoint.ts";
 import { afpq, thisRuntime } from "./afpq_process.ts";
 import { type At, CONFIG, folderHashes, inFolder, weights } from "./made_checkpoints.ts";
 
+/** Bun ends a test after 5 s unless told. */
+const slow = { timeout: 120_000 };
+
 /** A model that takes some tenths of a second, so that there is time to stop. */
 async function makeSlowModel(at: At): Promise<void> {
   await mkdir(at("m"));
@@ -45,19 +48,23 @@ const stops: [signals: NodeJS.Signals[], code: number][] = [
 ];
 
 for (const [signals, code] of stops) {
-  test(`${signals.join(" and ")} ends with ${code}, and nothing half-written is left`, () =>
-    inFolder(async (at) => {
-      await makeSlowModel(at);
-      const ended = await afpq(["quantize", at("m"), "-o", at("q"), "--json"], {
-        onStart: whenWriting(at, ...signals),
-      });
-      assert.deepEqual([ended.code, ended.stdout], [code, ""], ended.stderr);
-      assert.deepEqual(await readdir(at()), ["m"]);
-      assert.ok(ended.stderr.split("\n").length <= 2, ended.stderr);
-    }));
+  test(
+    `${signals.join(" and ")} ends with ${code}, and nothing half-written is left`,
+    slow,
+    () =>
+      inFolder(async (at) => {
+        await makeSlowModel(at);
+        const ended = await afpq(["quantize", at("m"), "-o", at("q"), "--json"], {
+          onStart: whenWriting(at, ...signals),
+        });
+        assert.deepEqual([ended.code, ended.stdout], [code, ""], ended.stderr);
+        assert.deepEqual(await readdir(at()), ["m"]);
+        assert.ok(ended.stderr.split("\n").length <= 2, ended.stderr);
+      }),
+  );
 }
 
-test("Ctrl-C while dequantising leaves nothing either", () =>
+test("Ctrl-C while dequantising leaves nothing either", slow, () =>
   inFolder(async (at) => {
     await makeSlowModel(at);
     await afpq(["quantize", at("m"), "-o", at("q"), "-q"]);
@@ -73,47 +80,55 @@ function killTimes(count: number, most: number): number[] {
   return Array.from({ length: count }, (_, i) => ((i * 2654435761) % 1000) / 1000 * most);
 }
 
-test("killed at any time, the folder is absent or whole, and the next run clears up", () =>
-  inFolder(async (at) => {
-    await makeSlowModel(at);
-    const start = performance.now();
-    await afpq(["quantize", at("m"), "-o", at("whole"), "-q"]);
-    const whole = await folderHashes(at("whole"));
-    let killed = 0;
-    for (const ms of killTimes(20, 1.1 * (performance.now() - start))) {
-      const { signal } = await afpq(["quantize", at("m"), "-o", at("q"), "-q"], {
-        onStart: (child) => void setTimeout(() => stop(child, "SIGKILL"), ms),
-      });
-      killed += Number(signal === "SIGKILL");
-      if (existsSync(at("q"))) {
-        assert.deepEqual((await verifyCheckpoint(at("q"))).faults, [], `killed after ${ms} ms`);
-        await rm(at("q"), { recursive: true });
+test(
+  "killed at any time, the folder is absent or whole, and the next run clears up",
+  slow,
+  () =>
+    inFolder(async (at) => {
+      await makeSlowModel(at);
+      const start = performance.now();
+      await afpq(["quantize", at("m"), "-o", at("whole"), "-q"]);
+      const whole = await folderHashes(at("whole"));
+      let killed = 0;
+      for (const ms of killTimes(20, 1.1 * (performance.now() - start))) {
+        const { signal } = await afpq(["quantize", at("m"), "-o", at("q"), "-q"], {
+          onStart: (child) => void setTimeout(() => stop(child, "SIGKILL"), ms),
+        });
+        killed += Number(signal === "SIGKILL");
+        if (existsSync(at("q"))) {
+          assert.deepEqual((await verifyCheckpoint(at("q"))).faults, [], `killed after ${ms} ms`);
+          await rm(at("q"), { recursive: true });
+        }
       }
-    }
-    assert.ok(killed >= 5, `only ${killed} runs were killed`);
-    assert.equal((await afpq(["quantize", at("m"), "-o", at("q"), "-q"])).code, 0);
-    assert.deepEqual(await folderHashes(at("q")), whole);
-    assert.deepEqual((await readdir(at())).sort(), ["m", "q", "whole"]);
-  }));
+      assert.ok(killed >= 5, `only ${killed} runs were killed`);
+      assert.equal((await afpq(["quantize", at("m"), "-o", at("q"), "-q"])).code, 0);
+      assert.deepEqual(await folderHashes(at("q")), whole);
+      assert.deepEqual((await readdir(at())).sort(), ["m", "q", "whole"]);
+    }),
+);
 
-test("killed while replacing, the name has the old folder, the new one or none", () =>
-  inFolder(async (at) => {
-    await makeSlowModel(at);
-    const start = performance.now();
-    await afpq(["quantize", at("m"), "-o", at("old"), "-q", "--format", "int4-sym"]);
-    for (const ms of killTimes(8, 1.1 * (performance.now() - start))) {
-      await rm(at("q"), { recursive: true, force: true });
-      await cp(at("old"), at("q"), { recursive: true });
-      await afpq(["quantize", at("m"), "-o", at("q"), "-q", "--force"], {
-        onStart: (child) => void setTimeout(() => stop(child, "SIGKILL"), ms),
-      });
-      if (existsSync(at("q"))) {
-        assert.deepEqual((await verifyCheckpoint(at("q"))).faults, [], `killed after ${ms} ms`);
+test(
+  "killed while replacing, the name has the old folder, the new one or none",
+  slow,
+  () =>
+    inFolder(async (at) => {
+      await makeSlowModel(at);
+      const start = performance.now();
+      await afpq(["quantize", at("m"), "-o", at("old"), "-q", "--format", "int4-sym"]);
+      for (const ms of killTimes(8, 1.1 * (performance.now() - start))) {
+        await rm(at("q"), { recursive: true, force: true });
+        await cp(at("old"), at("q"), { recursive: true });
+        await afpq(["quantize", at("m"), "-o", at("q"), "-q", "--force"], {
+          onStart: (child) => void setTimeout(() => stop(child, "SIGKILL"), ms),
+        });
+        if (existsSync(at("q"))) {
+          assert.deepEqual((await verifyCheckpoint(at("q"))).faults, [], `killed after ${ms} ms`);
+        }
       }
-    }
-    assert.equal((await afpq(["quantize", at("m"), "-o", at("q"), "-q", "--force"])).code, 0);
-    assert.deepEqual((await readdir(at())).sort(), ["m", "old", "q"]);
-  }));
+      assert.equal((await afpq(["quantize", at("m"), "-o", at("q"), "-q", "--force"])).code, 0);
+      assert.deepEqual((await readdir(at())).sort(), ["m", "old", "q"]);
+    }),
+);
 
 /** Mounts a small disk at DIR for one command; why it cannot, or false. */
 const onSmallDisk = (mount: string, command: readonly string[]) => [
@@ -133,7 +148,7 @@ const noMounts = spawnSync(probe, probeArgs).status === 0
 
 test(
   "a disk without room is refused before the work, naming the bytes",
-  { skip: noMounts },
+  { skip: noMounts, ...slow },
   () =>
     inFolder(async (at) => {
       await makeSlowModel(at);
@@ -149,7 +164,7 @@ test(
 
 test(
   "a parent that cannot be written is refused before the work",
-  { skip: noMounts },
+  { skip: noMounts, ...slow },
   () =>
     inFolder(async (at) => {
       await makeSlowModel(at);

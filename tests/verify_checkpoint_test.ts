@@ -45,26 +45,30 @@ test("an untouched checkpoint is whole, in one file and in shards", () =>
     });
   }));
 
-test("of 1,000 random bits flipped anywhere in the folder, 1,000 are found", () =>
-  withQuantized(async (at) => {
-    const names = (await readdir(at("q"))).sort();
-    const files = await Promise.all(names.map((name) => readFile(at("q", name))));
-    const total = files.reduce((sum, { length }) => sum + length, 0);
-    const below = integers(1);
-    for (let i = 0; i < 1000; i++) {
-      let byte = below(total);
-      const f = files.findIndex(({ length }) => (byte -= length) < 0);
-      byte += files[f].length;
-      files[f][byte] ^= 1 << (i & 7);
-      await writeFile(at("q", names[f]), files[f]);
-      const report = await verifyCheckpoint(at("q"));
-      assert.equal(report.ok, false, `${names[f]} byte ${byte} bit ${i & 7}`);
-      assert.equal(report.faults[0].file, names[f]);
-      files[f][byte] ^= 1 << (i & 7);
-      await writeFile(at("q", names[f]), files[f]);
-    }
-    assert.equal((await verifyCheckpoint(at("q"))).ok, true);
-  }));
+test(
+  "of 1,000 random bits flipped anywhere in the folder, 1,000 are found",
+  { timeout: 120_000 },
+  () =>
+    withQuantized(async (at) => {
+      const names = (await readdir(at("q"))).sort();
+      const files = await Promise.all(names.map((name) => readFile(at("q", name))));
+      const total = files.reduce((sum, { length }) => sum + length, 0);
+      const below = integers(1);
+      for (let i = 0; i < 1000; i++) {
+        let byte = below(total);
+        const f = files.findIndex(({ length }) => (byte -= length) < 0);
+        byte += files[f].length;
+        files[f][byte] ^= 1 << (i & 7);
+        await writeFile(at("q", names[f]), files[f]);
+        const report = await verifyCheckpoint(at("q"));
+        assert.equal(report.ok, false, `${names[f]} byte ${byte} bit ${i & 7}`);
+        assert.equal(report.faults[0].file, names[f]);
+        files[f][byte] ^= 1 << (i & 7);
+        await writeFile(at("q", names[f]), files[f]);
+      }
+      assert.equal((await verifyCheckpoint(at("q"))).ok, true);
+    }),
+);
 
 test("a changed tensor is named with its file", () =>
   withQuantized(async (at) => {

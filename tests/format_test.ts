@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { customFormat, exMy, format, formatNames } from "../lib/format.ts";
 import { dequantize, quantize } from "../lib/quantizer.ts";
 
-test("the twelve named formats give themselves back by name", () => {
-  assert.equal(formatNames.length, 12);
+test("each family has a sym and an asym format, which give themselves back by name", () => {
+  for (const family of ["int4", "int3", "fp4", "fp3", "nf4", "nf3"]) {
+    for (const side of ["sym", "asym"]) assert.ok(formatNames.includes(`${family}-${side}`));
+  }
   for (const name of formatNames) assert.equal(format(name).name, name);
 });
 

@@ -266,11 +266,26 @@ function catchSignals() {
 
 /** Prints what a command came to; gives the exit code. */
 async function show(result: CommandResult, parsed: Args): Promise<number> {
-  if (parsed.json) await print(`${JSON.stringify(result.json)}\n`);
+  if (parsed.json) { for (const piece of jsonPieces(result.json)) await print(piece); }
   else if (!parsed.quiet) await print(await toldResult(result));
   if (result.failure === undefined) return 0;
   say(oneLine(result.failure));
   return 1;
+}
+
+/** A document on one line, in pieces: a long list in it is not made into one string. */
+function* jsonPieces(document: unknown): Generator<string> {
+  const entries = Array.isArray(document) ? [] : Object.entries(document as object);
+  const list = entries.findIndex(([, value]) => Array.isArray(value));
+  if (list < 0) return yield `${JSON.stringify(document)}\n`;
+  const json = (part: [string, unknown][]) => JSON.stringify(Object.fromEntries(part)).slice(1, -1);
+  const [name, elements] = entries[list] as [string, unknown[]];
+  yield `{${list > 0 ? `${json(entries.slice(0, list))},` : ""}${JSON.stringify(name)}:[`;
+  for (let i = 0; i < elements.length; i += 4096) {
+    yield (i > 0 ? "," : "") + JSON.stringify(elements.slice(i, i + 4096)).slice(1, -1);
+  }
+  const rest = json(entries.slice(list + 1));
+  yield `]${rest && `,${rest}`}}\n`;
 }
 
 /** Table and lines; a table engine that cannot be fetched costs the table, not the result. */
@@ -300,10 +315,8 @@ function say(line: string): void {
 
 /** Writes to stdout and waits until it is taken; a reader that has gone away is no error. */
 function print(output: string): Promise<0> {
-  return new Promise((done) => {
-    process.stdout.once("error", () => done(0));
-    process.stdout.write(output, () => done(0));
-  });
+  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
+  return new Promise((done) => process.stdout.write(output, () => done(0)));
 }
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

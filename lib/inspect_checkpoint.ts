@@ -9,6 +9,7 @@
  */
 import { relative } from "node:path";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import type { Shape } from "./dtype.ts";
 import type { Group } from "./pack.ts";
 import { packedBytes, type PackedTensor, packedTensors } from "./packed_tensors.ts";
 
@@ -89,7 +90,7 @@ function inspectedTensors(
     const fileName = relative(folder, file.path);
     return file.tensors.map((tensor) => {
       const { name, dtype, shape, begin, end } = tensor;
-      const entry = { name, dtype, shape: shape.map(extent), file: fileName, begin, end };
+      const entry = { name, dtype, shape: told(shape), file: fileName, begin, end };
       const matrix = matrixOf.get(tensor);
       if (!matrix) return entry;
       const { format, group, bitsPerWeight } = inspectedMatrix(matrix);
@@ -98,8 +99,12 @@ function inspectedTensors(
   });
 }
 
-function extent(entry: number | bigint): number | string {
-  return typeof entry === "bigint" ? String(entry) : entry;
+/** A shape that JSON can hold. */
+function told(shape: Shape): readonly (number | string)[] {
+  const isSmall = shape.every((extent) => typeof extent === "number");
+  return isSmall ? shape as number[] : shape.map((extent) => {
+    return typeof extent === "bigint" ? String(extent) : extent;
+  });
 }
 
 function inspectedMatrix(matrix: PackedTensor): InspectedMatrix {

@@ -7,7 +7,7 @@ import { packedMetadata, packedSources } from "../lib/packed_tensors.ts";
 import { quantizeCheckpoint } from "../lib/quantize_checkpoint.ts";
 import { quantize } from "../lib/quantizer.ts";
 import { writeSafetensors } from "../lib/safetensors_writer.ts";
-import { inFolder, makeShardedModel, raw, refusal, weights } from "./made_checkpoints.ts";
+import { inFolder, makeShardedModel, raw, refusal, values, weights } from "./made_checkpoints.ts";
 
 test("a dense file is told by its header alone", () =>
   inFolder(async (at) => {

@@ -8,10 +8,10 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { testUnless } from "./test_unless.ts";
 
 const root = new URL("../", import.meta.url);
-const skip = "Deno" in globalThis ? false : "only Deno runs code from a URL";
-const reason = skip ? ` (skipped: ${skip})` : "";
+const reason = "Deno" in globalThis ? null : "only Deno runs code from a URL";
 
 /** Serves the checkout, every file as TypeScript, until disposed of; counts what it is asked for. */
 async function serve() {
@@ -68,16 +68,16 @@ const EXAMPLES: [name: string, flags: string[], prints: RegExp][] = [
 
 for (const [name, flags, prints] of EXAMPLES) {
   const given = flags.length === 0 ? "no flag" : flags.join(" ");
-  test(`examples/${name}.ts runs from a URL with ${given}${reason}`, { skip }, async () => {
+  testUnless(reason, `examples/${name}.ts runs from a URL with ${given}`, async () => {
     using server = await serve();
     using cache = freshCache();
     assert.match(await runFrom(server.origin, cache.folder, name, flags), prints);
   });
 }
 
-test(
-  `the demo runs from a URL with --allow-ffi, its model fetched once${reason}`,
-  { skip },
+testUnless(
+  reason,
+  "the demo runs from a URL with --allow-ffi, its model fetched once",
   async () => {
     using server = await serve();
     using cache = freshCache();

@@ -1,10 +1,10 @@
 /**
- * What goes from one checkpoint folder into another beside the tensors that change: the shards' names, the index, the
- * small files.
+ * What goes from one checkpoint folder into another beside the tensors that change: the shards'
+ * names, the index, the small files.
  *
- * Carried over: the folder's regular files that are no weights (tokenizer, generation config, README, licence). Left behind:
- * weights in other forms (.bin, .pt, .gguf, other .safetensors, ...) and their indexes, which are the model a second time;
- * hidden files; folders.
+ * Carried over: the folder's regular files that are no weights (tokenizer, generation config,
+ * README, licence). Left behind: weights in other forms (.bin, .pt, .gguf, other .safetensors, ...)
+ * and their indexes, which are the model a second time; hidden files; folders.
  *
  * @module
  */

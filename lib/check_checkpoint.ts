@@ -1,10 +1,13 @@
 /**
- * Multiplies with every quantised matrix of a checkpoint on a device and holds each output against the reference.
+ * Multiplies with every quantised matrix of a checkpoint on a device and holds each output against
+ * the reference.
  *
- *   batches 1 and 2 by matvec, 17 by matmul; x random in [-1, 1), and one-hot, which reads single columns of W
- *   worst = max |y - reference| / bound, bounds as in linear_reference.ts; above 1 the device is wrong
+ *   batches 1 and 2 by matvec, 17 by matmul
+ *   x random in [-1, 1), and one-hot, which reads single columns of W
+ *   worst = max |y - reference| / bound (linear_reference.ts); above 1 the device is wrong
  *
- * x is seeded by the matrix' shape, so that a failure repeats. Where a bound is 0 the output must be exactly 0.
+ * x is seeded by the matrix' shape, so that a failure repeats. Where a bound is 0 the output must
+ * be exactly 0.
  *
  * @module
  */

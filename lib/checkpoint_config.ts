@@ -1,6 +1,7 @@
 /**
- * `quantization_config` in the text of a `config.json`: put in, taken out, looked for. The rest of the text stays as it is, byte
- * for byte: parsing and writing JSON again would turn 1e-05 into 0.00001 and 10000.0 into 10000, which some readers mind.
+ * `quantization_config` in the text of a `config.json`: put in, taken out, looked for. The rest of
+ * the text stays as it is, byte for byte: parsing and writing JSON again would turn 1e-05 into
+ * 0.00001 and 10000.0 into 10000, which some readers mind.
  *
  * @module
  */

@@ -2,14 +2,16 @@
  * Which tensors of a checkpoint are quantised.
  *
  *   one file       every rank-2 float tensor
- *   a folder       the decoder's linears: rank-2 float `*.weight` inside a numbered block (`layers.3.`, `h.3.`, `blocks.3.`) of
- *                  a decoder, but norms, embeddings and the routers of mixtures; never what lies outside the blocks
- *                  (embeddings, head). GPT-2 stores its linears [in, out] (`Conv1D`), so it has none here.
+ *   a folder       the decoder's linears: rank-2 float `*.weight` inside a numbered block
+ *                  (`layers.3.`, `h.3.`, `blocks.3.`), but norms, embeddings, routers of mixtures;
+ *                  never what lies outside the blocks (embeddings, head) or in an encoder. GPT-2
+ *                  stores its linears [in, out] (`Conv1D`), so it has none here
  *   --include      in place of the default: matrices that a glob names
  *   --exclude      taken away from either
  *
- * A glob that names no tensor is an error, and so is one that names a matrix which cannot be quantised: experts of rank
- * 3, numbers that are no f32, f16 or bf16. Vectors (norms, biases) that a wide glob names are carried over.
+ * A glob that names no tensor is an error, and so is one that names a matrix which cannot be
+ * quantised: experts of rank 3, numbers that are no f32, f16 or bf16. Vectors (norms, biases) that
+ * a wide glob names are carried over.
  *
  * @module
  */

@@ -5,7 +5,8 @@
  *   stderr   one line on what failed and why, progress on a terminal, what is being fetched
  *   exit     0 done, 1 refused or failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM
  *
- * Relative paths are the caller's: under `deno task`, which changes to this folder, those of INIT_CWD.
+ * Relative paths are the caller's: under `deno task`, which changes to this folder, those of
+ * INIT_CWD.
  *
  * @module
  */

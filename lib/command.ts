@@ -1,6 +1,6 @@
 /**
- * What a command is to the command line: the flags and words it understands and its help; options and a context in; a document,
- * rows and lines out. Commands print nothing.
+ * What a command is to the command line: the flags and words it understands and its help; options
+ * and a context in; a document, rows and lines out. Commands print nothing.
  *
  * @module
  */
@@ -77,7 +77,7 @@ ${COMMON_HELP.slice(1)}
 examples
   afpq quantize llama-3-8b -o llama-3-8b-nf4
   afpq quantize model.safetensors -o packed --format fp4-asym --group 64
-  afpq quantize llama-3-8b -o out --include '*.mlp.*_proj.weight' --exclude '*.layers.0.*' --dry-run`,
+  afpq quantize llama-3-8b -o out --include '*.mlp.*' --exclude '*.layers.0.*' --dry-run`,
 };
 
 const inspect: CommandUsage = {

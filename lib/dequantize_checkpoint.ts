@@ -1,8 +1,9 @@
 /**
- * Turns a quantised checkpoint back into plain safetensors that any tool reads: source names, source file names, source
- * metadata; the config without `quantization_config`. Every weight is level x scale, rounded once to f32 and once more to
- * the dtype asked for, which is the source tensor's own unless told. Everything else is carried over byte for byte. Reads
- * one matrix at a time and gives it out in runs of rows.
+ * Turns a quantised checkpoint back into plain safetensors that any tool reads: source names,
+ * source file names, source metadata; the config without `quantization_config`. Every weight is
+ * level x scale, rounded once to f32 and once more to the dtype asked for, which is the source
+ * tensor's own unless told. Everything else is carried over byte for byte. Reads one matrix at a
+ * time and gives it out in runs of rows.
  *
  * @module
  */

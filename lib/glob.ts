@@ -1,7 +1,8 @@
 /**
- * Globs over tensor names: `*` any run of characters (dots too), `?` any one, `[a-c7]` and `[!0-9]` one of or none of a set; all
- * else stands for itself. Matched by two pointers in length of name x length of glob steps at most: a glob is user input,
- * a name may be a stranger's, and no regular expression is made of either.
+ * Globs over tensor names: `*` any run of characters (dots too), `?` any one, `[a-c7]` and `[!0-9]`
+ * one of or none of a set; all else stands for itself. Matched by two pointers in length of name x
+ * length of glob steps at most: a glob is user input, a name may be a stranger's, and no regular
+ * expression is made of either.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * Files read and written in pieces and hashed on the way: what `afpq.json` keeps and `verify` looks for. SHA-256, in hex.
+ * Files read and written in pieces and hashed on the way: what `afpq.json` keeps and `verify` looks
+ * for. SHA-256, in hex.
  *
  * @module
  */

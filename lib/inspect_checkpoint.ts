@@ -1,9 +1,10 @@
 /**
- * What a safetensors file or folder holds, dense or quantised, from its headers alone: no tensor is read.
+ * What a safetensors file or folder holds, dense or quantised, from its headers alone: no tensor is
+ * read.
  *
- * Tensors are told as the files have them, with dtype, shape and byte offsets; those that are part of a quantised matrix
- * also say of which (`source`), in which format and group, and what a weight of it costs. `quantized` lists the matrices
- * themselves under their source names.
+ * Tensors are told as the files have them, with dtype, shape and byte offsets; those that are part
+ * of a quantised matrix also say of which (`source`), in which format and group, and what a weight
+ * of it costs. `quantized` lists the matrices themselves under their source names.
  *
  * @module
  */
@@ -13,7 +14,7 @@ import type { Shape } from "./dtype.ts";
 import type { Group } from "./pack.ts";
 import { packedBytes, type PackedTensor, packedTensors } from "./packed_tensors.ts";
 
-/** A tensor of a file. Offsets are bytes in that file's data; extents above 2^53 - 1 are strings. */
+/** A tensor; offsets are bytes in its file's data, extents above 2^53 - 1 are strings. */
 export interface InspectedTensor {
   readonly name: string;
   readonly dtype: string;
@@ -42,7 +43,7 @@ export interface InspectedMatrix {
   readonly underflows: number;
 }
 
-/** What is there. The last four are those of quantised checkpoints only, format and group where uniform. */
+/** What is there; the last four only of what is quantised, format and group where uniform. */
 export interface Inspection {
   readonly path: string;
   /** `__metadata__` of the files together, null where none has any. */

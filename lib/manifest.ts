@@ -1,5 +1,6 @@
 /**
- * `afpq.json`: what a quantised checkpoint is made of, so that a single changed bit anywhere in its folder is found.
+ * `afpq.json`: what a quantised checkpoint is made of, so that a single changed bit anywhere in its
+ * folder is found.
  *
  *   version    of this document
  *   files      every other file of the folder: bytes and SHA-256
@@ -7,8 +8,8 @@
  *   quantized  every quantised tensor under its source name: format and error against the source
  *   self       SHA-256 of this document's own text with `self` empty
  *
- * The text is canonical: reading and writing it again gives the same bytes, so that a flip in white space, in a key or in
- * an escape is found as surely as one in a number.
+ * The text is canonical: reading and writing it again gives the same bytes, so that a flip in white
+ * space, in a key or in an escape is found as surely as one in a number.
  *
  * @module
  */

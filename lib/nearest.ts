@@ -1,5 +1,6 @@
 /**
- * The nearest right spelling of a mistyped word: fewest letters to add, drop, change or swap with a neighbour.
+ * The nearest right spelling of a mistyped word: fewest letters to add, drop, change or swap with a
+ * neighbour.
  *
  * @module
  */

@@ -3,14 +3,16 @@
  *
  *   PARENT/.NAME.partial-HOST-PID-RANDOM      HOST: 8 hex digits of the machine's name, hashed
  *
- * whose files and itself are flushed to disk before one rename gives it its name. With `force` the old folder steps aside
- * (`.NAME.old-HOST-PID-RANDOM`), the new one takes its name, the old one goes: killed between the two renames, nothing stands
- * at NAME, and the next run gives the old one its name back. Partial folders of dead processes of this machine are
- * removed by the next run to the same NAME; those of other machines are left alone.
+ * whose files and itself are flushed to disk before one rename gives it its name. With `force` the
+ * old folder steps aside (`.NAME.old-HOST-PID-RANDOM`), the new one takes its name, the old one
+ * goes: killed between the two renames, nothing stands at NAME, and the next run gives the old one
+ * its name back. Partial folders of dead processes of this machine are removed by the next run to
+ * the same NAME; those of other machines are left alone.
  *
- * Refused before anything is written: NAME in use without `force`; NAME a file, a link or a folder with folders in it
- * (no checkpoint of ours has any, and `force` must not take a home directory with it); NAME inside, around or equal to the
- * source, links followed; a parent that is missing or cannot be written; a disk with too little room.
+ * Refused before anything is written: NAME in use without `force`; NAME a file, a link or a folder
+ * with folders in it (no checkpoint of ours has any, and `force` must not take a home directory
+ * with it); NAME inside, around or equal to the source, links followed; a parent that is missing or
+ * cannot be written; a disk with too little room.
  *
  * @module
  */
@@ -182,8 +184,8 @@ function siblingPrefix(path: string, kind: "partial" | "old"): string {
 }
 
 /**
- * Removes what dead processes of this machine left of this name. A folder that had stepped aside when
- * its replacer was killed gets its name back. Gives whether one did.
+ * Removes what dead processes of this machine left of this name. A folder that had stepped aside
+ * when its replacer was killed gets its name back. Gives whether one did.
  */
 async function clearRemains(path: string, log: (line: string) => void = () => {}) {
   let restored = false;

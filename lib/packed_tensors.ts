@@ -4,12 +4,13 @@
  *   NAME.codes   U32  [rows, words a row]                        pack.ts
  *   NAME.scales  F16  [rows, groups, 2] or [rows, groups, even]  pack.ts
  *   __metadata__      "format": "afpq", "layout": LAYOUT_VERSION, and for each matrix
- *                     "afpq:NAME": {"format", "group", "rows", "cols", "scaleExponent", "underflows", "dtype"}
+ *                     "afpq:NAME": {"format", "group", "rows", "cols", "scaleExponent",
+ *                                   "underflows", "dtype"}
  *
- * NAME is the source tensor's full name, `dtype` what it was made from. Metadata of the source stays; its entries that would
- * collide with ours move to "source:KEY" and come back when the checkpoint is dequantised. A file of another layout is
- * refused by its version, and everything the metadata claims is checked against the tensors before a byte is used:
- * it may be a stranger's.
+ * NAME is the source tensor's full name, `dtype` what it was made from. Metadata of the source
+ * stays; its entries that would collide with ours move to "source:KEY" and come back when the
+ * checkpoint is dequantised. A file of another layout is refused by its version, and everything the
+ * metadata claims is checked against the tensors before a byte is used: it may be a stranger's.
  *
  * @module
  */
@@ -92,7 +93,7 @@ export interface PackedFacts extends PackedShape {
   readonly dtype: FloatDtype;
 }
 
-/** `__metadata__` of a file that holds these matrices and came from a file with `source` for its own. */
+/** `__metadata__` of a file that holds these matrices and was made from one with `source`. */
 export function packedMetadata(
   source: Readonly<Record<string, string>> | null,
   matrices: readonly PackedFacts[],
@@ -118,7 +119,7 @@ export function sourceMetadata(file: SafetensorsFile): Record<string, string> | 
   return entries.length > 0 ? Object.fromEntries(entries) : null;
 }
 
-/** Header bytes that {@linkcode packedMetadata} takes at most: its JSON with key, colon and comma. */
+/** Most header bytes that {@linkcode packedMetadata} takes, with its key, colon and comma. */
 export function metadataRoom(
   source: Readonly<Record<string, string>> | null,
   matrices: readonly Omit<PackedFacts, "scaleExponent" | "underflows">[],

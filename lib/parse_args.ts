@@ -1,14 +1,15 @@
 /**
  * Command line arguments, in the call shape of `@std/cli/parse-args`, over `parseArgs` of `node:util`.
  *
- * This file is a seam: `@std/cli` is published on JSR only. Where JSR can be reached, this whole file is one line,
+ * This file is a seam: `@std/cli` is published on JSR only. Where JSR can be reached, this whole
+ * file is one line, and nothing else changes:
  *
  *   export { parseArgs } from "jsr:@std/cli/parse-args";
  *
- * and nothing else changes, because only what both sides do alike is offered here: `string`, `boolean`, `collect`, `alias`,
- * `default` and `unknown`; `--key value`, `--key=value`, `-k value`, `--` before words that are no flags. A string flag with
- * nothing after it, or with another flag after it, is "". Left out: dotted keys, negatable flags, `stopEarly`, numbers
- * (list `"_"` under `string` and the two agree on words too).
+ * Only what both sides do alike is offered: `string`, `boolean`, `collect`, `alias`, `default` and
+ * `unknown`; `--key value`, `--key=value`, `-k value`, `--` before words that are no flags. A string
+ * flag with nothing after it, or with another flag after it, is "". Left out: dotted keys, negatable
+ * flags, `stopEarly`, numbers (list `"_"` under `string` and the two agree on words too).
  *
  * @module
  */
@@ -25,7 +26,7 @@ export interface ParseOptions {
   readonly unknown?: (arg: string, key?: string, value?: unknown) => unknown;
 }
 
-/** `_`: the words that are no flags. A flag listed under `boolean` is false when left out, one under `collect` []. */
+/** `_`: the words that are no flags. Left out, a `boolean` flag is false, a `collect` one []. */
 export interface Args {
   _: string[];
   [key: string]: string | boolean | string[] | undefined;

@@ -3,8 +3,9 @@
  *
  *   model.layers.3.mlp.up_proj.weight  ########------------  41 %  1.2 of 2.9 GB  0:07 left
  *
- * It draws on a terminal only, at most ten times a second, and never past the terminal's width; elsewhere every call does
- * nothing. It counts bytes, which share out time better than tensors do. It does not own a stream: the caller hands in
+ * It draws on a terminal only, at most ten times a second, and never past the terminal's width;
+ * elsewhere every call does nothing. It counts bytes, which share out time better than tensors do.
+ * It does not own a stream: the caller hands in
  * `write`, so that only the command line prints.
  *
  * @module

@@ -1,5 +1,6 @@
 /**
- * How far a quantised matrix is from the weights it was made from, summed in f64, some rows at a time.
+ * How far a quantised matrix is from the weights it was made from, summed in f64, some rows at a
+ * time.
  *
  *   nmse          sum((w' - w)^2) / sum(w^2)    0 where w is all zero and w' too
  *   largestError  max |w' - w|

@@ -1,8 +1,8 @@
 /**
- * Quantises a checkpoint into a folder: one matrix in memory at a time, source file by source file, and nothing at the
- * folder's name before all of it is there.
+ * Quantises a checkpoint into a folder: one matrix in memory at a time, source file by source file,
+ * and nothing at the folder's name before all of it is there.
  *
- *   OUT/model*.safetensors   the source's files by their names, chosen matrices packed, all else byte for byte
+ *   OUT/model*.safetensors   files by the source's names, chosen matrices packed, all else as it was
  *   OUT/config.json          the source's text with `quantization_config` put in
  *   OUT/...                  tokenizer and other small files, as they were
  *   OUT/afpq.json            hashes of all that, and each matrix' error; written last
@@ -214,7 +214,7 @@ function splitTensors({ chosen }: Job, file: SafetensorsFile): [Tensor[], Tensor
   return [file.tensors.filter(isChosen), file.tensors.filter((tensor) => !isChosen(tensor))];
 }
 
-/** `__metadata__` of one file, which is known once its matrices are, and the room to keep for it. */
+/** `__metadata__` of one file, known once its matrices are, and the room to keep for it. */
 function metadataOf(job: Job, file: SafetensorsFile): Pick<WriteOptions, "metadata" | "reserve"> {
   const names = splitTensors(job, file)[0].map(({ name }) => name);
   if (names.length === 0) return { metadata: file.metadata ?? {} };

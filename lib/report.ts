@@ -1,7 +1,8 @@
 /**
- * Tables: rows of numbers and words, through arquero, as aligned text for a terminal, Markdown for a README, or CSV for a
- * spreadsheet. Numbers are told to four significant digits except in CSV, which keeps every digit. Takes rows, knows no
- * models. Columns stand in the order of the first row's keys.
+ * Tables: rows of numbers and words, through arquero, as aligned text for a terminal, Markdown for
+ * a README, or CSV for a spreadsheet. Numbers are told to four significant digits except in CSV,
+ * which keeps every digit. Takes rows, knows no models. Columns stand in the order of the first
+ * row's keys.
  *
  * @module
  */
@@ -24,7 +25,7 @@ interface Arquero {
   from(rows: readonly Row[]): Table;
 }
 
-/** Renders rows as `text` (aligned columns under a rule), `markdown` or `csv`; every form ends in a newline. */
+/** Rows as `text` (aligned columns under a rule), `markdown` or `csv`, with a newline at the end. */
 export async function renderTable(
   rows: readonly Row[],
   as: "text" | "markdown" | "csv" = "text",

@@ -1,7 +1,8 @@
 /**
- * Holds a quantised checkpoint against its `afpq.json`: first that document itself, then the folder's files (none missing, none
- * more, bytes and SHA-256 of each), then the tensors in them (names, SHA-256, packed metadata, scales that can be). A changed
- * file is taken apart to name the tensor that changed. Finds any changed bit; does not tell who changed it, there is no key.
+ * Holds a quantised checkpoint against its `afpq.json`: first that document itself, then the
+ * folder's files (none missing, none more, bytes and SHA-256 of each), then the tensors in them
+ * (names, SHA-256, packed metadata, scales that can be). A changed file is taken apart to name the
+ * tensor that changed. Finds any changed bit; does not tell who changed it, there is no key.
  *
  * @module
  */

@@ -1,4 +1,4 @@
-/** Claims about lib/cli.ts, each by a process of its own: what is printed where, and the exit code. */
+/** Claims about lib/cli.ts by processes of its own: what is printed where, and the exit code. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";

@@ -1,4 +1,4 @@
-/** What is left when `afpq` is stopped: by Ctrl-C, by SIGTERM, by kill -9 at any point, by a full disk. */
+/** What is left when `afpq` is stopped: by Ctrl-C, SIGTERM, kill -9 at any point, a full disk. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -26,7 +26,7 @@ async function makeSlowModel(at: At): Promise<void> {
   await writeFile(at("m", "config.json"), CONFIG);
 }
 
-/** Sends a signal by pid: after `child.kill()` Deno tells that signal as the end, whatever the end was. */
+/** Sends a signal by pid: after `child.kill()` Deno tells that signal, whatever the end was. */
 function stop(child: ChildProcess, signal: NodeJS.Signals): void {
   if (child.exitCode === null && child.signalCode === null) process.kill(child.pid!, signal);
 }

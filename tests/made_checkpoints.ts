@@ -7,6 +7,7 @@
 import { mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { CommandContext } from "../lib/command.ts";
 import { sha256 } from "../lib/hashed_file.ts";
 import { type FloatDtype, narrow } from "../lib/float16.ts";
 import { type TensorSource, writeSafetensors } from "../lib/safetensors_writer.ts";
@@ -108,3 +109,10 @@ export async function refusal(promise: Promise<unknown>): Promise<string> {
   }
   return "not refused";
 }
+
+/** A context of a command that nobody listens to. */
+export const context: CommandContext = {
+  signal: new AbortController().signal,
+  onProgress: () => {},
+  log: () => {},
+};

@@ -1,4 +1,4 @@
-/** Claims about lib/packed_tensors.ts: what is written reads back, what a stranger writes is checked. */
+/** Claims about lib/packed_tensors.ts: ours reads back, what a stranger wrote is checked. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { format, formatNames } from "../lib/format.ts";

@@ -1,4 +1,4 @@
-/** Claims about lib/parse_args.ts. (std also sets each alias beside its key, which nothing here reads.) */
+/** Claims about lib/parse_args.ts. (std also sets aliases beside keys; nothing here reads them.) */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseArgs } from "../lib/parse_args.ts";

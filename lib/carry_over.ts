@@ -23,7 +23,10 @@ import { quote } from "./strict_json.ts";
 export const INDEX_NAME = "model.safetensors.index.json";
 const MAX_CONFIG_BYTES = 2 ** 24;
 const WEIGHTS =
-  /\.(safetensors|bin|pt|pth|ckpt|gguf|ggml|h5|msgpack|onnx|onnx_data|ot|npz|tflite|mlmodel|pkl)$/i;
+  /\.(safetensors|pt|pth|ckpt|gguf|ggml|h5|msgpack|onnx|onnx_data|ot|npz|tflite|mlmodel|pkl)$/i;
+/** `.bin` says little: pytorch_model.bin is a model, tokenizer.bin is not. */
+const WEIGHTS_BIN = /(^|[_-])model[^/]*\.bin$|^(ggml|consolidated).*\.bin$/i;
+const INDEX = /\.(safetensors|bin|h5)\.index\.json$/;
 
 /** The name of a file of the checkpoint in another folder. */
 export function outputName(checkpoint: Checkpoint, file: SafetensorsFile): string {
@@ -41,7 +44,7 @@ export function outputName(checkpoint: Checkpoint, file: SafetensorsFile): strin
 export async function carriedFiles(checkpoint: Checkpoint): Promise<Map<string, number>> {
   const carried = new Map<string, number>();
   for (const name of checkpoint.others) {
-    const isWeights = WEIGHTS.test(name) || /\.(safetensors|bin|h5)\.index\.json$/.test(name);
+    const isWeights = [WEIGHTS, WEIGHTS_BIN, INDEX].some((form) => form.test(name));
     if (isWeights || name === MANIFEST_NAME) continue;
     carried.set(name, (await stat(join(checkpoint.folder, name))).size);
   }

@@ -20,6 +20,8 @@ test("small files go along, weights in other forms and hidden files stay", () =>
     await makeModel(at("m"));
     const stays = [
       "pytorch_model.bin",
+      "model-00001-of-00002.bin",
+      "ggml-f16.bin",
       "pytorch_model.bin.index.json",
       "model.onnx",
       "consolidated.00.pth",
@@ -28,7 +30,14 @@ test("small files go along, weights in other forms and hidden files stay", () =>
       "afpq.json",
       ".gitattributes",
     ];
-    const goes = ["LICENSE", "README.md", "merges.txt", "modeling_x.py", "tokenizer.model"];
+    const goes = [
+      "LICENSE",
+      "README.md",
+      "merges.txt",
+      "modeling_x.py",
+      "tok512.bin",
+      "tokenizer.model",
+    ];
     for (const name of [...stays, ...goes]) await writeFile(at("m", name), name);
     const checkpoint = await openCheckpoint(at("m"));
     const carried = await carriedFiles(checkpoint);

@@ -51,7 +51,7 @@ export async function verifyCheckpoint(
   if (!found?.isDirectory()) {
     throw new Error(`Cannot verify ${quote(path)} as it must be a folder: got no folder there`);
   }
-  const entries = new Set(await readdir(path));
+  const entries = new Set((await readdir(path)).sort());
   if (!entries.has(MANIFEST_NAME)) {
     throw new Error(
       `Cannot verify ${quote(path)} as it must hold ${MANIFEST_NAME}: got a folder without it`,

@@ -1,23 +1,25 @@
 // dense_matmul: Y = X W^T + b for many tokens, W in f32, f16 or bf16.
 //
 //   weights                               see parts/dense: binding 0
-//   x     [BATCH, UNITS * 32] as vec4f    f32   UNITS = COLS / 32 rounded up; zeros beyond COLS
+//   x     [tokens, UNITS * 32] as vec4f   f32   UNITS = COLS / 32 rounded up; zeros beyond COLS
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
-//   y     [BATCH, OUT_ROWS]               f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written
+//   y     [tokens, OUT_ROWS]              f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to where ADD
+//   step  tokens, -, -, -                 u32   a uniform: no other batch compiles anew
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
 // dispatch: one workgroup of 64 lanes for 32 rows x 32 tokens, tiles of rows first, folded over x and y
 // parts:    dense, tile
 // spec:     denseMatmul() in lib/linear_reference.ts
 
-override BATCH: u32;
 override BIAS: bool = false;
 override FIRST_ROW: u32 = 0;
 override OUT_ROWS: u32;
+override ADD: bool = false;
 
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<uniform> step: vec4u;
 
 // A lane loads two eights of columns of one row; eights beyond the last are zeros.
 fn fill_w(row: u32, unit: u32, lane: u32) {
@@ -42,12 +44,13 @@ fn main(
   let tile = block.y * blocks.x + block.x;
   let first_row = 32u * (tile % tiles);
   let first_token = 32u * (tile / tiles);
-  if (first_token >= BATCH) { return; } // uniform over the workgroup
+  let tokens = step.x;
+  if (first_token >= tokens) { return; } // uniform over the workgroup
 
   // loop over the columns, 32 at a time
   let units = (COLS + 31u) / 32u;
   let row = min(first_row + lane / 2u, ROWS - 1u);
-  let token = min(first_token + lane / 2u, BATCH - 1u);
+  let token = min(first_token + lane / 2u, tokens - 1u);
   for (var unit = 0u; unit < units; unit++) {
     fill_w(row, unit, lane);
     for (var i = 4u * (lane % 2u); i < 4u * (lane % 2u) + 4u; i++) {
@@ -64,9 +67,10 @@ fn main(
     for (var i = 0u; i < 4u; i++) {
       let my_row = first_row + lane % 8u + 8u * i;
       let my_token = first_token + lane / 8u + 8u * j;
-      if (my_row < ROWS && my_token < BATCH) {
+      if (my_row < ROWS && my_token < tokens) {
         let at = FIRST_ROW + my_row;
-        y[my_token * OUT_ROWS + at] = sums[j][i] + select(0.0, bias[at], BIAS);
+        let sum = sums[j][i] + select(0.0, bias[at], BIAS);
+        y[my_token * OUT_ROWS + at] = select(0.0, y[my_token * OUT_ROWS + at], ADD) + sum;
       }
     }
   }

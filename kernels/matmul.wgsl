@@ -1,23 +1,25 @@
 // matmul: Y = X W^T + b for many tokens, W packed and dequantised once a tile.
 //
 //   codes, codes4, scales, codebook       see parts/weights: bindings 0 to 3
-//   x     [BATCH, UNITS * 32] as vec4f    f32   a row ends in zeros beyond COLS
+//   x     [tokens, UNITS * 32] as vec4f   f32   a row ends in zeros beyond COLS
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
-//   y     [BATCH, OUT_ROWS]               f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written
+//   y     [tokens, OUT_ROWS]              f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to where ADD
+//   step  tokens, -, -, -                 u32   a uniform: no other batch compiles anew
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64: each weight takes its own side's scale
 // dispatch: one workgroup of 64 lanes for 32 rows x 32 tokens, tiles of rows first, folded over x and y
 // parts:    weights, tile
 // spec:     matmul() in lib/linear_reference.ts
 
-override BATCH: u32;
 override BIAS: bool = false;
 override FIRST_ROW: u32 = 0;
 override OUT_ROWS: u32;
+override ADD: bool = false;
 
 @group(0) @binding(4) var<storage, read> x: array<vec4f>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
+@group(0) @binding(7) var<uniform> step: vec4u;
 
 // A lane dequantises 16 columns, half a unit, of one row; rows beyond the last repeat it.
 fn fill_w(row: u32, unit: u32, lane: u32) {
@@ -46,11 +48,12 @@ fn main(
   let tile = block.y * blocks.x + block.x;
   let first_row = 32u * (tile % tiles);
   let first_token = 32u * (tile / tiles);
-  if (first_token >= BATCH) { return; } // uniform over the workgroup
+  let tokens = step.x;
+  if (first_token >= tokens) { return; } // uniform over the workgroup
 
   // loop over the units: half a row of W and half a row of X a lane
   let row = min(first_row + lane / 2u, ROWS - 1u);
-  let token = min(first_token + lane / 2u, BATCH - 1u);
+  let token = min(first_token + lane / 2u, tokens - 1u);
   for (var unit = 0u; unit < UNITS; unit++) {
     fill_w(row, unit, lane);
     for (var i = 4u * (lane % 2u); i < 4u * (lane % 2u) + 4u; i++) {
@@ -67,10 +70,10 @@ fn main(
     for (var i = 0u; i < 4u; i++) {
       let my_row = first_row + lane % 8u + 8u * i;
       let my_token = first_token + lane / 8u + 8u * j;
-      if (my_row < ROWS && my_token < BATCH) {
+      if (my_row < ROWS && my_token < tokens) {
         let at = FIRST_ROW + my_row;
-        y[my_token * OUT_ROWS + at] =
-          sums[j][i] * codebook.factor.x * codebook.factor.y + select(0.0, bias[at], BIAS);
+        let sum = sums[j][i] * codebook.factor.x * codebook.factor.y + select(0.0, bias[at], BIAS);
+        y[my_token * OUT_ROWS + at] = select(0.0, y[my_token * OUT_ROWS + at], ADD) + sum;
       }
     }
   }

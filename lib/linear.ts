@@ -221,6 +221,7 @@ async function product<M extends Matrix>(
 ): Promise<Float32Array<ArrayBuffer>> {
   const gpu = device.gpu!;
   const { rows, cols } = matrixOf(w);
+  const few = name.endsWith("matvec");
   const stride = UNIT * unitsPerRow(cols);
   const most = Math.max(1, Math.floor(bindingBytes(gpu) / (4 * Math.max(rows, stride))));
   const loaded = "slices" in w ? w : await load(device, w);
@@ -230,6 +231,7 @@ async function product<M extends Matrix>(
     const tokens = Math.min(most, batch - token);
     const xBuffer = await upload(gpu, padTokens(x.subarray(token * cols), tokens, cols, stride));
     const yBuffer = empty(gpu, 4 * tokens * rows);
+    const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 0), UNIFORM);
     for (const slice of loaded.slices) {
       await run(gpu, kernelFor(name, gpu.features), {
         constants: {
@@ -237,19 +239,17 @@ async function product<M extends Matrix>(
           ROWS: slice.rows,
           FIRST_ROW: slice.firstRow,
           OUT_ROWS: rows,
-          BATCH: tokens,
           BIAS: bias ? 1 : 0,
-          ...(name.endsWith("matvec") && { WORKGROUP: lanes(device) }),
+          ...(few && { BATCH: tokens, WORKGROUP: lanes(device) }),
         },
-        buffers: [...slice.buffers, xBuffer, biasBuffer, yBuffer],
-        workgroups: name.endsWith("matvec")
+        buffers: [...slice.buffers, xBuffer, biasBuffer, yBuffer, ...(few ? [] : [step])],
+        workgroups: few
           ? Math.ceil(slice.rows / 4)
           : Math.ceil(slice.rows / 32) * Math.ceil(tokens / 32),
       });
     }
     y.set(await download(gpu, yBuffer), token * rows);
-    xBuffer.destroy();
-    yBuffer.destroy();
+    for (const buffer of [xBuffer, yBuffer, step]) buffer.destroy();
   }
   biasBuffer.destroy();
   if (loaded !== w) loaded.free();

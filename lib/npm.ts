@@ -11,6 +11,8 @@
 /** Each package with its exact version, the same as in package.json. */
 export const npmPins = {
   "arquero": "8.0.1",
+  "@huggingface/tokenizers": "0.2.0",
+  "@huggingface/jinja": "0.5.11",
   "webgpu": "0.6.2",
   "bun-webgpu": "0.1.7",
   "@sparticuz/chromium": "153.0.0",

@@ -3,7 +3,9 @@
 //   weights                               see parts/dense: binding 0
 //   x     [BATCH, UNITS * 32] as vec4f    f32   UNITS = COLS / 32 rounded up; zeros beyond COLS
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
-//   y     [BATCH, OUT_ROWS]               f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written
+//   y     [BATCH, OUT_ROWS]               f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to
+//                                               where ADD; where GATED the first half of W's rows are gates
+//                                               and the second half ups: y [BATCH, ROWS / 2] = silu(gate) * up
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
 // dispatch: one workgroup for 4 rows, folded over x and y; its lanes stride over eights of columns
@@ -12,6 +14,8 @@
 
 override BATCH: u32 = 1;
 override BIAS: bool = false;
+override ADD: bool = false;
+override GATED: bool = false;
 override FIRST_ROW: u32 = 0;
 override OUT_ROWS: u32;
 
@@ -23,6 +27,30 @@ fn eight_sum(w: Eight, at: u32) -> f32 {
   return dot(w.lo, x[at]) + dot(w.hi, x[at + 1u]);
 }
 
+// Row r of the four that a workgroup sums: in turn, or two gates and their two ups.
+fn row_of(first: u32, r: u32) -> u32 {
+  if (GATED) { return min(first / 2u + r % 2u, ROWS / 2u - 1u) + r / 2u * (ROWS / 2u); }
+  return min(first + r, ROWS - 1u);
+}
+
+// Writes the sums of four rows: a lane a row, or a lane a gate and its up.
+fn write(token: u32, first: u32, lane: u32, sums: vec4f) {
+  if (GATED) {
+    let row = first / 2u + lane;
+    if (lane < 2u && row < ROWS / 2u) {
+      let gate = sums[lane];
+      y[token * OUT_ROWS + row] = gate / (1.0 + exp(-gate)) * sums[lane + 2u];
+    }
+    return;
+  }
+  let row = first + lane;
+  if (lane < 4u && row < ROWS) {
+    let at = FIRST_ROW + row;
+    let sum = sums[lane] + select(0.0, bias[at], BIAS);
+    y[token * OUT_ROWS + at] = select(0.0, y[token * OUT_ROWS + at], ADD) + sum;
+  }
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) block: vec3u,
@@ -32,7 +60,7 @@ fn main(
   // the four rows that are mine; those beyond the last repeat it and are not written
   let first = 4u * (block.y * blocks.x + block.x);
   if (first >= ROWS) { return; } // uniform over the workgroup
-  let rows = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(ROWS - 1u));
+  let rows = vec4u(row_of(first, 0u), row_of(first, 1u), row_of(first, 2u), row_of(first, 3u));
 
   // loop over the columns; sixteen eights are summed before they join the total
   let stride = 8u * ((COLS + 31u) / 32u);
@@ -59,10 +87,6 @@ fn main(
   // reduce over the lanes and write
   for (var token = 0u; token < BATCH; token++) {
     let sums = reduce(lane, total[token] + sixteen[token]);
-    let row = first + lane;
-    if (lane < 4u && row < ROWS) {
-      let at = FIRST_ROW + row;
-      y[token * OUT_ROWS + at] = sums[lane] + select(0.0, bias[at], BIAS);
-    }
+    write(token, first, lane, sums);
   }
 }

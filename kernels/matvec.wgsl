@@ -3,7 +3,9 @@
 //   codes, codes4, scales, codebook       see parts/weights: bindings 0 to 3
 //   x     [BATCH, UNITS * 32] as vec4f    f32   a row ends in zeros beyond COLS
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
-//   y     [BATCH, OUT_ROWS]               f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written
+//   y     [BATCH, OUT_ROWS]               f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to
+//                                               where ADD; where GATED the first half of W's rows are gates
+//                                               and the second half ups: y [BATCH, ROWS / 2] = silu(gate) * up
 //
 // Two scales without a choice for each weight: with level v, w = a v + b |v|, a = (s_pos + s_neg) / 2,
 // b = (s_pos - s_neg) / 2, so a group needs sum v x and sum |v| x and one look at its scales. On the
@@ -18,6 +20,8 @@
 
 override BATCH: u32 = 1;
 override BIAS: bool = false;
+override ADD: bool = false;
+override GATED: bool = false;
 override FIRST_ROW: u32 = 0;
 override OUT_ROWS: u32;
 
@@ -63,6 +67,30 @@ fn unit_sum(row: u32, unit: u32) -> vec2f {
     group_sum(words, 2u, 2u, load_scales(row, last));
 }
 
+// Row r of the four that a workgroup sums: in turn, or two gates and their two ups.
+fn row_of(first: u32, r: u32) -> u32 {
+  if (GATED) { return min(first / 2u + r % 2u, ROWS / 2u - 1u) + r / 2u * (ROWS / 2u); }
+  return min(first + r, ROWS - 1u);
+}
+
+// Writes the sums of four rows: a lane a row, or a lane a gate and its up.
+fn write(token: u32, first: u32, lane: u32, sums: vec4f) {
+  if (GATED) {
+    let row = first / 2u + lane;
+    if (lane < 2u && row < ROWS / 2u) {
+      let gate = sums[lane];
+      y[token * OUT_ROWS + row] = gate / (1.0 + exp(-gate)) * sums[lane + 2u];
+    }
+    return;
+  }
+  let row = first + lane;
+  if (lane < 4u && row < ROWS) {
+    let at = FIRST_ROW + row;
+    let sum = sums[lane] + select(0.0, bias[at], BIAS);
+    y[token * OUT_ROWS + at] = select(0.0, y[token * OUT_ROWS + at], ADD) + sum;
+  }
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) block: vec3u,
@@ -86,7 +114,7 @@ fn main(
       }
     }
     for (var r = 0u; r < 4u; r++) {
-      let sums = unit_sum(min(first + r, ROWS - 1u), unit);
+      let sums = unit_sum(row_of(first, r), unit);
       eight[0][r] += sums.x;
       eight[1][r] += sums.y;
     }
@@ -101,10 +129,6 @@ fn main(
   // reduce over the lanes and write
   for (var token = 0u; token < BATCH; token++) {
     let sums = reduce(lane, total[token] + eight[token]) * codebook.factor.x * codebook.factor.y;
-    let row = first + lane;
-    if (lane < 4u && row < ROWS) {
-      let at = FIRST_ROW + row;
-      y[token * OUT_ROWS + at] = sums[lane] + select(0.0, bias[at], BIAS);
-    }
+    write(token, first, lane, sums);
   }
 }

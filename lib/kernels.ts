@@ -5,12 +5,20 @@
  * @module
  */
 
+import attention from "../kernels/attention.wgsl" with { type: "text" };
 import denseMatmul from "../kernels/dense_matmul.wgsl" with { type: "text" };
 import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
 import dequantise from "../kernels/dequantise.wgsl" with { type: "text" };
+import embed from "../kernels/embed.wgsl" with { type: "text" };
+import embedPacked from "../kernels/embed_packed.wgsl" with { type: "text" };
 import matmul from "../kernels/matmul.wgsl" with { type: "text" };
 import matvec from "../kernels/matvec.wgsl" with { type: "text" };
+import rmsNorm from "../kernels/rms_norm.wgsl" with { type: "text" };
+import rotate from "../kernels/rotate.wgsl" with { type: "text" };
 import selfTest from "../kernels/self_test.wgsl" with { type: "text" };
+import siluMul from "../kernels/silu_mul.wgsl" with { type: "text" };
+import tokenLoss from "../kernels/token_loss.wgsl" with { type: "text" };
+import top from "../kernels/top.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
 import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
 import reduceSubgroup from "../kernels/parts/reduce_subgroup.wgsl" with { type: "text" };
@@ -44,6 +52,14 @@ const KERNELS = {
   dense_matvec: { text: denseMatvec, parts: ["dense", "reduce"] },
   dense_matmul: { text: denseMatmul, parts: ["dense", "tile"] },
   self_test: { text: selfTest, parts: ["weights"] },
+  embed: { text: embed, parts: ["dense"] },
+  embed_packed: { text: embedPacked, parts: ["weights"] },
+  rms_norm: { text: rmsNorm, parts: ["reduce"] },
+  rotate: { text: rotate, parts: ["reduce"] },
+  attention: { text: attention, parts: [] },
+  silu_mul: { text: siluMul, parts: [] },
+  token_loss: { text: tokenLoss, parts: ["reduce"] },
+  top: { text: top, parts: [] },
 };
 
 /** Name of a kernel, that of its file. */
@@ -67,7 +83,9 @@ export function kernelCombinations(name: KernelName, features: ReadonlySet<strin
   let combinations: Variant[][] = [[]];
   for (const part of KERNELS[name].parts) {
     const variants = variantsOf(part).filter((variant) => runsOn(variant, features));
-    combinations = combinations.flatMap((chosen) => variants.map((variant) => [...chosen, variant]));
+    combinations = combinations.flatMap((chosen) =>
+      variants.map((variant) => [...chosen, variant])
+    );
   }
   return combinations.map((chosen) => join(name, chosen));
 }

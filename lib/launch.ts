@@ -100,21 +100,32 @@ export async function upload(
   data: ArrayBufferView,
   usage: number = STORAGE,
 ): Promise<GPUBuffer> {
+  const buffer = await allocate(gpu, data.byteLength, usage);
+  await write(gpu, buffer, 0, data);
+  return buffer;
+}
+
+/** A new buffer of zeros, for `write()`; a storage buffer unless `usage` says otherwise. */
+export function allocate(gpu: Gpu, bytes: number, usage: number = STORAGE): Promise<GPUBuffer> {
+  const descriptor = { size: roundUp4(bytes), usage: usage | COPY_DST | COPY_SRC };
+  const what = `create a buffer of ${descriptor.size} bytes`;
+  return guarded(gpu, what, () => gpu.device.createBuffer(descriptor));
+}
+
+/** Copies data into a buffer from byte `begin`, a multiple of 4, on. */
+export async function write(
+  gpu: Gpu,
+  buffer: GPUBuffer,
+  begin: number,
+  data: ArrayBufferView,
+): Promise<void> {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  const size = roundUp4(bytes.length);
-  const descriptor = { size, usage: usage | COPY_DST | COPY_SRC };
-  const buffer = await guarded(
-    gpu,
-    `create a buffer of ${size} bytes`,
-    () => gpu.device.createBuffer(descriptor),
-  );
-  for (let begin = 0; begin < bytes.length; begin += CHUNK_BYTES) {
-    const chunk = wholeWords(bytes.subarray(begin, begin + CHUNK_BYTES));
-    gpu.device.queue.writeBuffer(buffer, begin, chunk);
+  for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+    const chunk = wholeWords(bytes.subarray(at, at + CHUNK_BYTES));
+    gpu.device.queue.writeBuffer(buffer, begin + at, chunk);
     gpu.unsubmittedBytes += chunk.length;
     if (gpu.unsubmittedBytes >= UNSUBMITTED_LIMIT_BYTES) await flush(gpu);
   }
-  return buffer;
 }
 
 /**

@@ -22,6 +22,9 @@ export interface DenseMatrix {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
+/** W [rows, cols], packed or dense. */
+export type Matrix = QuantizedMatrix | DenseMatrix;
+
 /** Options of every product. */
 export interface ProductOptions {
   /** Added to each token's y, [rows]. */
@@ -88,7 +91,7 @@ export function denseBound(w: DenseMatrix, x: Float32Array, batch: number): Floa
 }
 
 /** Row of W in f64, exact: [cols]. */
-function weightsOf(q: QuantizedMatrix, row: number): Float64Array {
+export function weightsOf(q: QuantizedMatrix, row: number): Float64Array {
   return scaledRow(q, row, ({ positive, negative }, level) => level < 0 ? negative : positive);
 }
 
@@ -116,7 +119,7 @@ function scaledRow(
 }
 
 /** Row of a dense matrix: [cols]. */
-function denseRow({ bytes, cols, dtype }: DenseMatrix, row: number): Float32Array {
+export function denseRow({ bytes, cols, dtype }: DenseMatrix, row: number): Float32Array {
   const rowBytes = cols * (dtype === "F32" ? 4 : 2);
   return widen(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), dtype);
 }

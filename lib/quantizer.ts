@@ -64,7 +64,7 @@ export interface QuantizeOptions {
  * import { dequantize, quantize } from "./quantizer.ts";
  * import assert from "node:assert/strict";
  *
- * const w = Float32Array.of(0.75, -0.25, 0, 0.375);
+ * const w = Float32Array.of(0.75, -0.375, 0, 0.25);
  * const q = quantize(w, { rows: 1, cols: 4, format: "fp4-asym", group: "row" });
  * assert.deepEqual(dequantize(q), w);
  * ```

@@ -39,7 +39,7 @@ const RECORDED: Record<string, string> = {
 };
 
 /** Kernels whose specification has another name: one function for packed and dense. */
-const SPECIFIED: Record<string, string> = { embed_packed: "embed" };
+const SPECIFIED: Record<string, string> = { embed_packed: "embed", self_test: "expected" };
 
 const TOP_LEVEL = [
   ..."deno.json mod.ts lib kernels examples tests bench".split(" "),

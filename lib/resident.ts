@@ -1,0 +1,208 @@
+/**
+ * Matrices that stay on the device: packed or dense, in slices of rows that fit one binding each, and
+ * stacked where several of the same kind are multiplied with the same activations (q, k and v).
+ *
+ * A packed matrix goes up as it lies on disk. A dense one gets its rows padded with zeros to a
+ * multiple of 8 columns, which is all the repacking there is. What a kernel must know of a slice
+ * stands beside its buffers: the constants of its part, `weights` or `dense`.
+ *
+ * @module
+ */
+
+import type { Device } from "./device.ts";
+import { powerOfTwo } from "./float16.ts";
+import { allocate, type Gpu, upload, write } from "./launch.ts";
+import type { DenseMatrix, Matrix } from "./linear_reference.ts";
+import type { QuantizedMatrix } from "./pack.ts";
+
+/** A run of rows of a matrix on the device. */
+export interface Slice {
+  readonly firstRow: number;
+  readonly rows: number;
+  readonly packed: boolean;
+  /** Constants of the part `weights` or `dense`. */
+  readonly constants: Record<string, number>;
+  /** In the order of the kernels' bindings, those of W. */
+  readonly buffers: readonly GPUBuffer[];
+}
+
+/** A matrix on the device, until `free()`; without a GPU there are no slices. */
+export interface Loaded<M extends Matrix = Matrix> {
+  readonly matrix: M;
+  readonly slices: readonly Slice[];
+  free(): void;
+}
+
+/** A matrix yet to be read. */
+export interface MatrixSource {
+  readonly rows: number;
+  readonly cols: number;
+  /** Equal for matrices that may lie in one buffer: format, group and exponent, or dtype. */
+  readonly kind: string;
+  read(): Promise<Matrix>;
+}
+
+/** GPUBufferUsage.UNIFORM, which not every runtime has as a global. */
+export const UNIFORM = 0x40;
+
+/** A number that a group cannot be, which means the whole row: no column reaches it. */
+const WHOLE_ROW = 2 ** 31;
+
+/** Copies a matrix to the device, in slices of at most `mostRows` rows that fit one binding each. */
+export async function load<M extends Matrix>(
+  { gpu }: Device,
+  matrix: M,
+  mostRows = Infinity,
+): Promise<Loaded<M>> {
+  if (!gpu) return { matrix, slices: [], free() {} };
+  const slices: Slice[] = [];
+  const tensors = tensorsOf(matrix);
+  const most = Math.min(mostRows, fittingRows(gpu, matrix, tensors));
+  try {
+    for (let firstRow = 0; firstRow < matrix.rows; firstRow += most) {
+      const rows = Math.min(most, matrix.rows - firstRow);
+      const buffers = await Promise.all(tensors.map((bytes) => {
+        const stride = bytes.byteLength / matrix.rows;
+        const part = bytes.subarray(firstRow * stride, (firstRow + rows) * stride);
+        return upload(gpu, atLeast16(part));
+      }));
+      slices.push(await sliceOf(gpu, matrix, { firstRow, rows, buffers }));
+    }
+  } catch (error) {
+    freeAll(slices);
+    throw error;
+  }
+  return { matrix, slices, free: () => freeAll(slices) };
+}
+
+/**
+ * Copies matrices of equal width to the device as one of all their rows, each read when its turn
+ * comes. Of one kind and small enough they become one slice, otherwise slices of their own.
+ */
+export async function loadStack(
+  device: Device,
+  sources: readonly MatrixSource[],
+): Promise<Slice[]> {
+  const gpu = device.gpu!;
+  const slices: Slice[] = [];
+  let firstRow = 0;
+  const alike = sources.every(({ kind }) => kind === sources[0].kind);
+  const rows = sources.reduce((sum, source) => sum + source.rows, 0);
+  const first = await sources[0].read();
+  if (sources.length > 1 && alike && rows <= fittingRows(gpu, first, tensorsOf(first))) {
+    return [await stack(gpu, first, sources, rows)];
+  }
+  for (const source of sources) {
+    const loaded = await load(device, source === sources[0] ? first : await source.read());
+    slices.push(
+      ...loaded.slices.map((slice) => ({ ...slice, firstRow: firstRow + slice.firstRow })),
+    );
+    firstRow += source.rows;
+  }
+  return slices;
+}
+
+async function stack(
+  gpu: Gpu,
+  first: Matrix,
+  sources: readonly MatrixSource[],
+  rows: number,
+): Promise<Slice> {
+  const strides = tensorsOf(first).map((bytes) => bytes.byteLength / first.rows);
+  const buffers = await Promise.all(
+    strides.map((stride) => allocate(gpu, Math.max(16, rows * stride))),
+  );
+  let row = 0;
+  for (const source of sources) {
+    const tensors = tensorsOf(source === sources[0] ? first : await source.read());
+    for (const [i, bytes] of tensors.entries()) {
+      await write(gpu, buffers[i], row * strides[i], bytes);
+    }
+    row += source.rows;
+  }
+  return await sliceOf(gpu, first, { firstRow: 0, rows, buffers });
+}
+
+/** A slice from its tensors' buffers: codes are bound twice, then scales and codebook. */
+async function sliceOf(
+  gpu: Gpu,
+  matrix: Matrix,
+  { firstRow, rows, buffers }: { firstRow: number; rows: number; buffers: GPUBuffer[] },
+): Promise<Slice> {
+  const constants = { ...constantsOf(gpu, matrix), ROWS: rows };
+  if (!("codes" in matrix)) return { firstRow, rows, packed: false, constants, buffers };
+  const [codes, scales] = buffers;
+  const codebook = await upload(gpu, codebookOf(matrix), UNIFORM);
+  const all = [codes, codes, scales, codebook];
+  return { firstRow, rows, packed: true, constants, buffers: all };
+}
+
+/** Destroys the buffers of slices. */
+export function freeAll(slices: readonly Slice[]): void {
+  for (const { buffers } of slices) for (const buffer of buffers) buffer.destroy();
+}
+
+/** Rows of a matrix that one binding holds. */
+function fittingRows(gpu: Gpu, { rows }: Matrix, tensors: Uint8Array[]): number {
+  const rowBytes = Math.max(1, ...tensors.map((bytes) => bytes.byteLength / Math.max(rows, 1)));
+  return Math.floor(bindingBytes(gpu) / rowBytes);
+}
+
+/** Bytes that one binding may have. */
+export function bindingBytes({ device: { limits } }: Gpu): number {
+  return Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+}
+
+/** Bytes of a matrix, whole rows of equal length each: codes and scales, or dense weights. */
+function tensorsOf(matrix: Matrix): Uint8Array[] {
+  if (!("codes" in matrix)) return [wholeEights(matrix)];
+  return [matrix.codes, matrix.scales].map(({ buffer, byteOffset, byteLength }) =>
+    new Uint8Array(buffer, byteOffset, byteLength)
+  );
+}
+
+/** Dense rows padded with zeros to a multiple of 8 columns. */
+function wholeEights({ rows, cols, dtype, bytes }: DenseMatrix): Uint8Array {
+  if (cols % 8 === 0) return bytes;
+  const width = dtype === "F32" ? 4 : 2;
+  const stride = width * Math.ceil(cols / 8) * 8;
+  const padded = new Uint8Array(rows * stride);
+  for (let row = 0; row < rows; row++) {
+    padded.set(bytes.subarray(row * cols * width, (row + 1) * cols * width), row * stride);
+  }
+  return padded;
+}
+
+/** The smallest buffer that a vec4 can be read from. */
+function atLeast16(bytes: Uint8Array): Uint8Array {
+  if (bytes.length >= 16) return bytes;
+  const padded = new Uint8Array(16);
+  padded.set(bytes);
+  return padded;
+}
+
+/** The uniform of kernels/parts/weights: levels [16], and the factor of sums as two powers of two. */
+function codebookOf({ format, scaleExponent }: QuantizedMatrix): Float32Array {
+  const exponent = (format.decode === "table" ? 0 : 14) - scaleExponent;
+  const half = Math.trunc(exponent / 2);
+  const book = new Float32Array(20);
+  book.set(format.levels);
+  book.set([powerOfTwo(half), powerOfTwo(exponent - half)], 16);
+  return book;
+}
+
+/** Constants that a matrix gives the parts `weights` or `dense`, all but ROWS. */
+function constantsOf(gpu: Gpu, matrix: Matrix): Record<string, number> {
+  const common = { COLS: matrix.cols, F16_SUBNORMALS: gpu.f16Subnormals ? 1 : 0 };
+  if (!("codes" in matrix)) {
+    return { ...common, DTYPE: { F32: 0, F16: 1, BF16: 2 }[matrix.dtype] };
+  }
+  const { format: { bits, decode, scaling }, group } = matrix;
+  return {
+    ...common,
+    GROUP: group === "row" ? WHOLE_ROW : group,
+    BITS: bits,
+    DECODE: { e2m1: 0, e2m0: 1, table: 2 }[decode],
+    SCALING: { one: 0, two: 1, "zero-point": 2 }[scaling],
+  };
+}

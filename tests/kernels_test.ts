@@ -17,6 +17,15 @@ const CONSTANTS: Record<string, number> = {
   DTYPE: 1,
   BATCH: 2,
   OUT_ROWS: 8,
+  OUT_STRIDE: 64,
+  STRIDE: 64,
+  EPSILON: 1e-5,
+  HEADS: 4,
+  KV_HEADS: 2,
+  HEAD_DIM: 8,
+  ROTARY: 8,
+  VOCAB: 100,
+  K: 4,
   WORKGROUP: 64,
 };
 

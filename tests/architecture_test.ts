@@ -12,6 +12,7 @@ const LAYERS: Record<string, string> = {
   operations: "linear_reference pointwise_reference attention_reference resident linear",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_tensors",
+  text: "tokenizer_file tokenizer_parts tokenizer chat_template",
   network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama",
   drivers:
     "choose_tensors carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +
@@ -106,7 +107,13 @@ test("only report.ts asks for arquero, bindings.ts for Dawn, software_gpu.ts for
     modules.filter((name) => name !== "npm" && pattern.test(code(`lib/${name}.ts`)));
   assert.deepEqual(users(/["']arquero["']/), ["report"]);
   assert.deepEqual(users(/sparticuz/), ["software_gpu"]);
-  assert.deepEqual(users(/\b(loadNpm|locateNpm)\b/), ["bindings", "report", "software_gpu"]);
+  assert.deepEqual(users(/\b(loadNpm|locateNpm)\b/), [
+    "bindings",
+    "chat_template",
+    "report",
+    "software_gpu",
+    "tokenizer",
+  ]);
 });
 
 for (const name of kernels) {

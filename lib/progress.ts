@@ -4,9 +4,9 @@
  *   model.layers.3.mlp.up_proj.weight  ########------------  41 %  1.2 of 2.9 GB  0:07 left
  *
  * It draws on a terminal only, at most ten times a second, and never past the terminal's width;
- * elsewhere every call does nothing. It counts bytes, which share out time better than tensors do.
- * It does not own a stream: the caller hands in
- * `write`, so that only the command line prints.
+ * elsewhere every call does nothing. It counts bytes, which share out time better than tensors do,
+ * unless told another unit. It does not own a stream: the caller hands in `write`, so that only the
+ * command line prints.
  *
  * @module
  */
@@ -20,9 +20,10 @@ export interface ProgressOptions {
   readonly now?: () => number;
 }
 
-/** `update` draws how many bytes of how many are done, and on what; `finish` wipes the line. */
+/** `update` draws how much of how much is done, and on what; `finish` wipes the line. */
 export interface Progress {
-  update(doneBytes: number, totalBytes: number, what: string): void;
+  /** `unit`: what is counted, "bytes" unless told. */
+  update(done: number, total: number, what: string, unit?: string): void;
   finish(): void;
 }
 
@@ -36,34 +37,39 @@ export function createProgress(options: ProgressOptions): Progress {
   const start = now();
   let drawnAt = -Infinity;
   return {
-    update(doneBytes, totalBytes, what) {
+    update(done, total, what, unit) {
       if (!options.terminal || now() - drawnAt < REDRAW_MS) return;
       drawnAt = now();
       const columns = (options.columns?.() || 80) - 1;
-      const line = progressLine({ doneBytes, totalBytes, what, ms: drawnAt - start, columns });
+      const line = progressLine({ done, total, what, unit, ms: drawnAt - start, columns });
       options.write(WIPE_LINE + (options.color ? line.replace(/#+/, "\x1b[36m$&\x1b[39m") : line));
     },
     finish() {
       if (options.terminal && drawnAt > -Infinity) options.write(WIPE_LINE);
+      drawnAt = -Infinity;
     },
   };
 }
 
 /** The bar's text, at most `columns` wide: what is being done gives way first, then the bar. */
 export function progressLine(at: {
-  doneBytes: number;
-  totalBytes: number;
+  done: number;
+  total: number;
   what: string;
+  /** "bytes" unless told. */
+  unit?: string;
   /** Since the start. */
   ms: number;
   columns: number;
 }): string {
-  const part = at.totalBytes > 0 ? Math.min(1, at.doneBytes / at.totalBytes) : 1;
+  const part = at.total > 0 ? Math.min(1, at.done / at.total) : 1;
   const filled = Math.round(part * BAR_CELLS);
   const bar = "#".repeat(filled) + "-".repeat(BAR_CELLS - filled);
   const left = part > 0 && at.ms > 1000 ? `  ${clock(at.ms * (1 / part - 1))} left` : "";
-  const counts = `${String(Math.floor(part * 100)).padStart(3)} %` +
-    `  ${bytesText(at.doneBytes)} of ${bytesText(at.totalBytes)}${left}`;
+  const counted = at.unit === undefined
+    ? `${bytesText(at.done)} of ${bytesText(at.total)}`
+    : `${at.done} of ${at.total} ${at.unit}`;
+  const counts = `${String(Math.floor(part * 100)).padStart(3)} %  ${counted}${left}`;
   const room = at.columns - counts.length - bar.length - 4;
   const what = printable(at.what);
   if (room >= 8) return `${shorten(what, room)}  ${bar}  ${counts}`;

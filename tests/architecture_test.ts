@@ -6,17 +6,17 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 const LAYERS: Record<string, string> = {
   leaves:
     "permission npm report progress parse_args nearest glob json_string strict_json hashed_file " +
-    "pattern_syntax pattern",
+    "pattern_syntax pattern csv statistics sampling",
   numbers: "codebook float16 dtype format pack rounding quantizer quantization_error",
   gpu: "gpu launch kernels self_test native bindings software_gpu device",
   operations: "linear_reference pointwise_reference attention_reference resident linear",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_tensors",
-  text: "tokenizer_file tokenizer_parts tokenizer chat_template",
+  text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows",
   network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama",
   drivers:
     "choose_tensors carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +
-    "inspect_checkpoint check_checkpoint",
+    "inspect_checkpoint check_checkpoint generate",
   commands: "command command_quantize command_inspect command_verify command_dequantize " +
     "command_check command_devices",
   interface: "cli",

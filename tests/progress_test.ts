@@ -40,13 +40,28 @@ test("a bar that was never drawn is not wiped", () => {
 
 test("the line says what, how far, how much and how long", () => {
   assert.equal(
-    progressLine({ doneBytes: 1.2e9, totalBytes: 2.4e9, what: "up_proj", ms: 65000, columns: 100 }),
+    progressLine({ done: 1.2e9, total: 2.4e9, what: "up_proj", ms: 65000, columns: 100 }),
     "up_proj  ############------------   50 %  1.2 GB of 2.4 GB  1:05 left",
   );
 });
 
+test("what is no bytes is counted by its unit", () => {
+  assert.equal(
+    progressLine({ done: 3, total: 12, what: "text", unit: "windows", ms: 500, columns: 100 }),
+    "text  ######------------------   25 %  3 of 12 windows",
+  );
+});
+
+test("what is printed after the bar was wiped is not wiped", () => {
+  const { progress, written } = bar();
+  progress.update(1, 2, "x");
+  progress.finish();
+  progress.finish();
+  assert.equal(written.length, 2);
+});
+
 test("no width is ever exceeded, and names keep their end", () => {
-  const at = { doneBytes: 5, totalBytes: 9, what: `model.${"x".repeat(300)}.weight`, ms: 5000 };
+  const at = { done: 5, total: 9, what: `model.${"x".repeat(300)}.weight`, ms: 5000 };
   for (let columns = 0; columns < 200; columns++) {
     const line = progressLine({ ...at, columns });
     assert.ok(line.length <= columns, `${line.length} > ${columns}`);
@@ -55,7 +70,7 @@ test("no width is ever exceeded, and names keep their end", () => {
 });
 
 test("nothing to do is done", () => {
-  const at = { doneBytes: 0, totalBytes: 0, what: "x", ms: 0, columns: 80 };
+  const at = { done: 0, total: 0, what: "x", ms: 0, columns: 80 };
   assert.match(progressLine(at), /100 %/);
 });
 

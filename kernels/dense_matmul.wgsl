@@ -57,7 +57,7 @@ fn main(
       tile_x[9u * (lane / 2u) + i] = x[8u * (token * units + unit) + i];
     }
     workgroupBarrier();
-    multiply(lane % 8u, lane / 8u, unit);
+    multiply(lane % 8u, lane / 8u, unit, tokens - first_token);
     workgroupBarrier();
   }
   finish();

@@ -60,7 +60,7 @@ fn main(
       tile_x[9u * (lane / 2u) + i] = x[8u * (token * UNITS + unit) + i];
     }
     workgroupBarrier();
-    multiply(lane % 8u, lane / 8u, unit);
+    multiply(lane % 8u, lane / 8u, unit, tokens - first_token);
     workgroupBarrier();
   }
   finish();

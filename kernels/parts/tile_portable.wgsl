@@ -13,8 +13,8 @@ var<workgroup> tile_x: array<vec4f, 288>;
 var<private> sums: array<vec4f, 4>;     // by token j, a row a component
 var<private> pending: array<vec4f, 4>;  // of the last 16 steps
 
-// Adds the product of the two tiles.
-fn multiply(across: u32, down: u32, step: u32) {
+// Adds the product of the two tiles, of which the first `live` tokens count.
+fn multiply(across: u32, down: u32, step: u32, live: u32) {
   var product = array<vec4f, 4>();
   for (var k = 0u; k < 8u; k++) {
     let w0 = tile_w[9u * across + k];
@@ -22,8 +22,10 @@ fn multiply(across: u32, down: u32, step: u32) {
     let w2 = tile_w[9u * (across + 16u) + k];
     let w3 = tile_w[9u * (across + 24u) + k];
     for (var j = 0u; j < 4u; j++) {
-      let t = tile_x[9u * (down + 8u * j) + k];
-      product[j] += vec4f(dot(t, w0), dot(t, w1), dot(t, w2), dot(t, w3));
+      if (8u * j < live) {
+        let t = tile_x[9u * (down + 8u * j) + k];
+        product[j] += vec4f(dot(t, w0), dot(t, w1), dot(t, w2), dot(t, w3));
+      }
     }
   }
   for (var j = 0u; j < 4u; j++) {

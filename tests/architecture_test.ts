@@ -12,7 +12,8 @@ const LAYERS: Record<string, string> = {
   operations: "linear_reference pointwise_reference attention_reference resident linear",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_tensors",
-  text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows",
+  text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +
+    "choices evaluate compare",
   network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama",
   drivers:
     "choose_tensors carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +

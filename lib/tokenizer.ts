@@ -97,7 +97,7 @@ interface RawTokenizer extends Parts {
 
 function tokenizerOf(file: TokenizerFile, raw: RawTokenizer, budget: Budget): Tokenizer {
   const { tokens, special, leading } = file;
-  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const ids = new Map(Array.from(tokens, (token, id) => [token, id])); // tokens may have holes
   const named = (key: string) => ids.get(tokenName(file.settings[key]) ?? undefined) ?? null;
   const bos = leading ?? named("bos_token");
   const decodeKnown = (list: number[]): string => {

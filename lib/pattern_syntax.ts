@@ -172,7 +172,9 @@ function atom(source: Source, flags: Flags): Pattern | null {
 function group(source: Source, flags: Flags): Pattern | null {
   const rest = source.text.slice(source.at, source.at + 80);
   const [all] = /^\?(?:[:=!>]|<[=!]|<[A-Za-z_]\w*>|#[^)]*|[a-z]*(?:-[a-z]+)?[:)])|^/.exec(rest)!;
-  if (all === "" && rest.startsWith("?")) refuse(source, "have a group it knows", quote(rest[1]));
+  if (all === "" && rest.startsWith("?")) {
+    refuse(source, "have groups it knows", quote(rest.slice(0, 4)));
+  }
   source.at += all.length;
   const changed = /^\?([a-z]*)(?:-([a-z]+))?[:)]$/.exec(all);
   const own = changed ? withFlags(source, flags, changed[1], changed[2] ?? "") : flags;

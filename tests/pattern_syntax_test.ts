@@ -68,7 +68,7 @@ const refused: Record<string, RegExp> = {
   "\\R": /escapes it knows/,
   "\\p{Nonsense}": /must name properties of Unicode: got "Nonsense"/,
   "(?x:a)": /flags i and m alone: got "x"/,
-  "(?(1)a)": /must have a group it knows/,
+  "(?(1)a)": /must have groups it knows/,
   "[b-a]": /ranges that go up/,
   "a{5000}": /must repeat 0 to 1000 times/,
   "a{3,2}": /upwards/,

@@ -125,3 +125,35 @@ test("a pattern of 9,999 letters, and a run of a million blanks, are no trouble"
   assert.equal(matches("a".repeat(9999), "a".repeat(9999)).length, 1);
   assert.equal(matches(LLAMA3, " ".repeat(1_000_000)).length, 1);
 });
+
+test("20,000 random texts are patterns or refused in one line, and none is endured", () => {
+  const next = uniform(17);
+  const signs = [
+    "a",
+    "b",
+    "-",
+    "[",
+    "]",
+    "^",
+    "(",
+    ")",
+    "(?:",
+    "(?i)",
+    "(?<=",
+    "(?!",
+    "{1,2}",
+    "*",
+  ];
+  signs.push("+", "?", "|", ".", "$", "\\s", "\\p{L}", "\\P{Lu}", "&&", "[:alpha:]", "\\x61", "\\");
+  const text = "ab -A\n[]";
+  for (let round = 0; round < 20_000; round++) {
+    const count = 1 + Math.floor(next() * 10);
+    const pattern = Array.from({ length: count }, () => signs[Math.floor(next() * signs.length)]);
+    try {
+      const end = compilePattern(pattern.join(""), { steps: 1_000_000 })(text).at(-1)?.[1] ?? 0;
+      assert.ok(end <= text.length);
+    } catch (error) {
+      assert.match((error as Error).message, /^Cannot (read|match) (a|the) regular expression .*$/);
+    }
+  }
+});

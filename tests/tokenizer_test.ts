@@ -266,3 +266,12 @@ testUnless(
     assert.throws(() => tokenizer.encode("aaa"), /must grow at most 16-fold/);
   },
 );
+
+testUnless(noPackage, "ids may leave a gap, which is no token", async () => {
+  const tokenizer = await madeTokenizer({
+    added_tokens: [{ id: 9, content: "<s>", special: true }],
+  });
+  assert.deepEqual([tokenizer.vocabSize, ...tokenizer.encode("<s>ab")], [10, 9, 5]);
+  assert.throws(() => tokenizer.decode([8]), /must be in the vocabulary of 10: got 8$/);
+  assert.equal(tokenizer.stream()(8), "");
+});

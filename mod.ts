@@ -1,6 +1,6 @@
 /**
  * afpq: quantises the weights of language models to 4 or 3 bits, with a scale for each side of zero
- * where a format has two (AFPQ), and multiplies with the packed weights on WebGPU, in Deno and Bun.
+ * where a format has two (AFPQ), and runs the packed models on WebGPU, in Deno and Bun.
  *
  * Nothing happens on import, and nothing but the device, files and tables needs a permission.
  *
@@ -65,6 +65,30 @@ export { dequantizeCheckpoint } from "./lib/dequantize_checkpoint.ts";
 export { verifyCheckpoint } from "./lib/verify_checkpoint.ts";
 export { inspectCheckpoint } from "./lib/inspect_checkpoint.ts";
 export { checkCheckpoint, checkMatrix, worstOf } from "./lib/check_checkpoint.ts";
+
+// Models: text in, text and scores out
+export {
+  type LanguageModel,
+  loadModel,
+  type LoadModelOptions,
+  type ModelStats,
+} from "./lib/llama.ts";
+export { openTokenizer, type Tokenizer } from "./lib/tokenizer.ts";
+export { type ChatMessage, type ChatTemplate, openChatTemplate } from "./lib/chat_template.ts";
+export { createSampler, type SamplerOptions } from "./lib/sampling.ts";
+export {
+  complete,
+  generate,
+  type Generated,
+  type GenerateOptions,
+  type Step,
+  warmUp,
+} from "./lib/generate.ts";
+export { type TextWindows, textWindows, wikitextText } from "./lib/text_windows.ts";
+export { evaluateChoices, evaluateText, type TextScore } from "./lib/evaluate.ts";
+export { type ChoiceItem, readChoices } from "./lib/choices.ts";
+export { compareModels, type Comparison } from "./lib/compare.ts";
+export { type Estimate, estimate, estimateDifference, perplexityOf } from "./lib/statistics.ts";
 
 // Tables, by arquero
 export { renderTable, type Row } from "./lib/report.ts";

@@ -10,32 +10,37 @@
  *
  * @module
  */
-import { dirname, isAbsolute, resolve } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
 import manifest from "../package.json" with { type: "json" };
 import { aliases, type CommandName, commands, commonFlags, generalHelp } from "./command.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
 import { checkCommand } from "./command_check.ts";
+import { compareCommand, readCompareOptions } from "./command_compare.ts";
 import { dequantizeCommand } from "./command_dequantize.ts";
 import { type DeviceRow, devices } from "./command_devices.ts";
+import { evalCommand, readEvalOptions } from "./command_eval.ts";
+import { generateCommand, readGenerateOptions } from "./command_generate.ts";
 import { inspectCommand } from "./command_inspect.ts";
 import { quantizeCommand } from "./command_quantize.ts";
 import { verifyCommand } from "./command_verify.ts";
-import { type Binding, bindings } from "./device.ts";
 import type { FloatDtype } from "./float16.ts";
-import { type Format, format as formatOf, formatNames } from "./format.ts";
 import { nearest } from "./nearest.ts";
 import { abandonAllSync } from "./output_folder.ts";
-import { type Group, groups } from "./pack.ts";
 import { type Args, parseArgs } from "./parse_args.ts";
 import { readEnvironment } from "./permission.ts";
 import { createProgress, printable } from "./progress.ts";
+import {
+  callersPath,
+  oneLine,
+  readBinding,
+  readFormat,
+  readGroup,
+  readOneOf,
+  text,
+  UsageError,
+} from "./read_options.ts";
 import { renderTable } from "./report.ts";
 import { quote } from "./strict_json.ts";
-
-/** Wrong usage: exit code 2. */
-class UsageError extends Error {}
 
 /** Runs the command line; gives the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -128,10 +133,18 @@ async function run(name: CommandName, parsed: Args): Promise<number> {
     const result = await act({
       signal: stop.signal,
       onProgress: progress.update,
-      log: (line) => parsed.quiet ? undefined : say(line),
+      log: (line) => {
+        progress.finish();
+        if (!parsed.quiet) say(line);
+      },
+      onText: (piece) => {
+        progress.finish();
+        if (!parsed.json) print(piece.replace(/[^\n\t]+/g, printable));
+      },
     });
     progress.finish();
-    return await show(result, parsed);
+    const code = await show(result, parsed);
+    return result.stopped ? stop.exitCode() : code;
   } catch (error) {
     progress.finish();
     if (!stop.signal.aborted) throw error;
@@ -173,8 +186,20 @@ function actionOf(name: CommandName, parsed: Args): Action {
       return (context) => dequantizeCommand(options, context);
     }
     case "check": {
-      const binding = readOneOf("binding", text(parsed.binding), bindings) as Binding | undefined;
+      const binding = readBinding(parsed);
       return (context) => checkCommand({ path, binding }, context);
+    }
+    case "generate": {
+      const options = readGenerateOptions(parsed);
+      return (context) => generateCommand(options, context);
+    }
+    case "eval": {
+      const options = readEvalOptions(parsed);
+      return (context) => evalCommand(options, context);
+    }
+    case "compare": {
+      const options = readCompareOptions(parsed);
+      return (context) => compareCommand(options, context);
     }
     case "devices":
       return async () => devicesResult(await devices());
@@ -190,58 +215,6 @@ function devicesResult(rows: DeviceRow[]): CommandResult {
     reason: reason ?? "",
   }));
   return { json: rows, rows: told, lines: [] };
-}
-
-function text(flag: Args[string]): string | undefined {
-  return typeof flag === "string" ? flag : undefined;
-}
-
-function readFormat(name: string): Format {
-  try {
-    return formatOf(name);
-  } catch (error) {
-    const hint = /^custom:|^e\d+m\d+-/.test(name) || oneLine(error).includes("did you mean")
-      ? ""
-      : `; did you mean ${quote(nearest(name, formatNames)!)}?`;
-    throw new UsageError(oneLine(error) + hint, { cause: error });
-  }
-}
-
-function readGroup(word: string): Group {
-  const group = groups.find((group) => String(group) === word);
-  if (group !== undefined) return group;
-  const steps = (group: Group) => Math.abs(Math.log2(Number(group) / Number(word)));
-  const near = Number(word) > 0
-    ? groups.reduce((a, b) => steps(b) < steps(a) ? b : a)
-    : nearest(word, groups.map(String));
-  throw new UsageError(
-    `Cannot read ${quote(word)} as --group must be one of ${
-      groups.join(", ")
-    }: did you mean "${near}"?`,
-  );
-}
-
-function readOneOf(
-  flag: string,
-  word: string | undefined,
-  right: readonly string[],
-): string | undefined {
-  if (word === undefined || right.includes(word)) return word;
-  throw new UsageError(
-    `Cannot read ${quote(word)} as --${flag} must be one of ${right.join(", ")}: did you mean ${
-      quote(nearest(word, right)!)
-    }?`,
-  );
-}
-
-/** A path as the caller means it: `deno task` runs in this project's folder, whatever theirs is. */
-function callersPath(path: string): string {
-  const project = import.meta.url.startsWith("file:")
-    ? dirname(dirname(fileURLToPath(import.meta.url)))
-    : null;
-  const caller = readEnvironment("INIT_CWD");
-  if (isAbsolute(path) || !caller || process.cwd() !== project || caller === project) return path;
-  return resolve(caller, path);
 }
 
 /** The first signal asks for an end, the second ends. */
@@ -295,7 +268,8 @@ async function toldResult({ rows, lines }: CommandResult): Promise<string> {
     say(`No table: ${oneLine(error)}`);
     return "";
   });
-  return [table, ...lines.map((line) => `${printable(line)}\n`)].filter(Boolean).join("\n");
+  const told = lines.map((line) => `${printable(line)}\n`).join("");
+  return [table, told].filter(Boolean).join("\n");
 }
 
 function printableRow(row: CommandResult["rows"][number]): CommandResult["rows"][number] {
@@ -303,11 +277,6 @@ function printableRow(row: CommandResult["rows"][number]): CommandResult["rows"]
   return Object.fromEntries(entries.map(([title, cell]) => {
     return [title, typeof cell === "string" ? printable(cell) : cell];
   }));
-}
-
-function oneLine(error: unknown): string {
-  const message = error instanceof Error ? error.message || error.name : String(error);
-  return message.replace(/\s*[\r\n]+\s*/g, " ");
 }
 
 function say(line: string): void {

@@ -10,9 +10,11 @@ import type { Row } from "./report.ts";
 export interface CommandContext {
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
-  readonly onProgress: (doneBytes: number, totalBytes: number, what: string) => void;
+  readonly onProgress: (done: number, total: number, what: string, unit?: string) => void;
   /** Told, a line at a time, what is fetched, removed or odd. */
   readonly log: (line: string) => void;
+  /** Told text as it is written, a piece at a time. */
+  readonly onText: (piece: string) => void;
 }
 
 /** What a command comes to. */
@@ -25,6 +27,8 @@ export interface CommandResult {
   readonly lines: readonly string[];
   /** Why the exit code is 1, in one line, although there is something to show. */
   readonly failure?: string;
+  /** Whether Ctrl-C ended it early, with something to show. */
+  readonly stopped?: boolean;
 }
 
 /** One command: its flags by kind, the words it wants in order, and its help. */
@@ -132,6 +136,95 @@ examples
   afpq dequantize llama-3-8b-nf4 -o llama-3-8b-again --dtype bf16`,
 };
 
+const MODEL_FLAGS = ["binding", "kv", "head"] as const;
+const MODEL_HELP = `
+  --binding NAME     webgpu, bun-webgpu, deno, software or cpu; the best there is unless told
+  --kv f16|f32       numbers of the cache of keys and values; f16 unless told
+  --head NAME        format for the head, or for the embedding where that is the head; keep unless
+                     told
+  --stats            also what a token costs: dispatches, bytes, bits a weight`;
+
+const generate: CommandUsage = {
+  words: ["MODEL"],
+  string: ["prompt", "tokens", "temperature", "top-p", "top-k", "seed", ...MODEL_FLAGS],
+  boolean: ["chat", "stats"],
+  collect: [],
+  required: ["prompt"],
+  summary: "write on from a prompt",
+  help: `afpq generate MODEL --prompt TEXT [--tokens 64]
+
+MODEL is a Hugging Face folder, dense or quantised by afpq. The text comes as it is written. Without
+--temperature the likeliest token is taken; the first step whose two likeliest differ by less than
+1e-3, and may differ on another device, is told on stderr.
+
+  --prompt TEXT      what to write on from
+  --tokens N         most tokens to write; 64 unless told
+  --temperature T    sample, logits divided by T
+  --top-p P          sample among the likeliest tokens that make up P
+  --top-k K          sample among the K likeliest tokens
+  --seed N           of the samples; 0 unless told
+  --chat             the prompt is a message, put into the model's chat template
+${MODEL_HELP.slice(1)}${COMMON_HELP}
+
+examples
+  afpq generate llama-3-8b-nf4 --prompt 'Once upon a time' --tokens 100
+  afpq generate llama-3-8b-nf4 --chat --prompt 'What is AFPQ?' --temperature 0.7 --top-p 0.9
+  afpq generate llama-3-8b-nf4 --prompt 'Once upon a time' --json --stats`,
+};
+
+const evaluate: CommandUsage = {
+  words: ["MODEL"],
+  string: ["text", "choices", "context", "windows", "bos", ...MODEL_FLAGS],
+  boolean: ["wikitext", "stats"],
+  collect: [],
+  required: [],
+  summary: "score a model: perplexity of a text, or multiple choice",
+  help: `afpq eval MODEL --text FILE [--context N] [--windows N]
+afpq eval MODEL --choices FILE.jsonl|MMLU_DIR
+
+Perplexity: the text is tokenised once as it stands and cut into windows, the tail dropped; each is
+scored alone, its first token not. Multiple choice: the likeliest continuation, of MMLU with five
+examples before each question, otherwise by its length.
+
+  --text FILE        the text to score
+  --context N        tokens a window; the model's own context, at most 2048, unless told
+  --windows N        score the first N windows only
+  --bos NAME         auto: where the tokenizer puts one; window: before every window; or none
+  --wikitext         FILE is raw WikiText: first made what the AFPQ paper scored
+  --choices PATH     a JSON-lines file, or a folder of MMLU
+${MODEL_HELP.slice(1)}${COMMON_HELP}
+
+examples
+  afpq eval llama-3-8b-nf4 --text wiki.test.raw --wikitext
+  afpq eval llama-3-8b-nf4 --text book.txt --context 512 --windows 20 --json
+  afpq eval llama-3-8b-nf4 --choices mmlu`,
+};
+
+const compare: CommandUsage = {
+  words: ["A", "B"],
+  string: ["text", "context", "windows", "bos", "binding", "kv"],
+  boolean: ["wikitext"],
+  collect: [],
+  required: ["text"],
+  summary: "hold one model against another on a text",
+  help: `afpq compare A B --text FILE [--context N] [--windows N]
+
+Perplexities of both, and how far the predictions of B are from those of A: mean KL divergence, and
+how often both find the same token likeliest.
+
+  --text FILE        the text to score
+  --context N        tokens a window; the models' own context, at most 2048, unless told
+  --windows N        compare on the first N windows only
+  --bos NAME         auto: where the tokenizer puts one; window: before every window; or none
+  --wikitext         FILE is raw WikiText: first made what the AFPQ paper scored
+  --binding NAME     webgpu, bun-webgpu, deno, software or cpu; the best there is unless told
+  --kv f16|f32       numbers of the cache of keys and values; f16 unless told
+${COMMON_HELP.slice(1)}
+
+examples
+  afpq compare llama-3-8b llama-3-8b-nf4 --text wiki.test.raw --wikitext --windows 20`,
+};
+
 const check: CommandUsage = {
   words: ["PATH"],
   string: ["binding"],
@@ -170,25 +263,34 @@ examples
 };
 
 /** All commands, in the order of the help. */
-export const commands = { quantize, inspect, verify, dequantize, check, devices } as const;
+export const commands = {
+  quantize,
+  inspect,
+  verify,
+  dequantize,
+  generate,
+  eval: evaluate,
+  compare,
+  check,
+  devices,
+} as const;
 
 /** Name of a command. */
 export type CommandName = keyof typeof commands;
 
 /** The help of the whole. */
-export const generalHelp =
-  `afpq quantises LLM checkpoints and multiplies with the packed weights on the GPU
+export const generalHelp = `afpq quantises LLM checkpoints and runs them packed on the GPU
 
 usage: afpq COMMAND ...
 
 ${
-    Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`)
-      .join("\n")
-  }
+  Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`)
+    .join("\n")
+}
 
   afpq COMMAND --help      flags and examples of a command
   afpq --version
 
 examples
   afpq quantize llama-3-8b -o llama-3-8b-nf4 --format nf4-asym --group 128
-  afpq check llama-3-8b-nf4`;
+  afpq generate llama-3-8b-nf4 --prompt 'Once upon a time'`;

@@ -19,7 +19,8 @@ const LAYERS: Record<string, string> = {
     "choose_tensors carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +
     "inspect_checkpoint check_checkpoint generate",
   commands: "command command_quantize command_inspect command_verify command_dequantize " +
-    "command_check command_devices",
+    "command_check command_devices read_options command_model command_generate command_eval " +
+    "command_compare",
   interface: "cli",
 };
 
@@ -30,6 +31,8 @@ const LONG: Record<string, string> = {};
 /** Kernels that no function of their name launches: the module that does, by the kernel's name. */
 const RECORDED: Record<string, string> = {
   self_test: "self_test",
+  matmul_quads: "linear",
+  dense_matmul_quads: "linear",
   embed: "gpu_ops",
   embed_packed: "gpu_ops",
   rms_norm: "gpu_ops",
@@ -40,8 +43,13 @@ const RECORDED: Record<string, string> = {
   top: "llama_gpu",
 };
 
-/** Kernels whose specification has another name: one function for packed and dense. */
-const SPECIFIED: Record<string, string> = { embed_packed: "embed", self_test: "expected" };
+/** Kernels whose specification has another name, which it shares with others. */
+const SPECIFIED: Record<string, string> = {
+  embed_packed: "embed",
+  self_test: "expected",
+  matmul_quads: "matmul",
+  dense_matmul_quads: "denseMatmul",
+};
 
 const TOP_LEVEL = [
   ..."deno.json mod.ts lib kernels examples tests bench".split(" "),

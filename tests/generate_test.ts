@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { openDevice } from "../lib/device.ts";
 import { complete, generate, stopTokens, warmUp } from "../lib/generate.ts";
 import { type LanguageModel, loadModel } from "../lib/llama.ts";
+import { createSampler } from "../lib/sampling.ts";
 import { openTokenizer } from "../lib/tokenizer.ts";
 import { gpuTest } from "./gpu_devices.ts";
 import { testUnless } from "./test_unless.ts";
@@ -149,6 +150,17 @@ test("warming up changes nothing", async () => {
   await warmUp(model, prompt);
   const warm = await complete(model, tokenizer, prompt, { tokens: 3 });
   assert.deepEqual([warm.ids, warm.text], [cold.ids, cold.text]);
+});
+
+test("few candidates are sampled as all are, where top-k is as few", async () => {
+  const device = await openDevice({ binding: "cpu" });
+  const [model, tokenizer] = [await loadModel(device, TINY), await openTokenizer(TINY)];
+  const write = async (candidates?: number) => {
+    const choose = createSampler({ topK: 5, seed: 1 });
+    const how = { tokens: 6, choose, candidates };
+    return (await complete(model, tokenizer, tokenizer.encode("The ship"), how)).ids;
+  };
+  assert.deepEqual(await write(5), await write());
 });
 
 gpuTest("greedy ids are those of plain TypeScript", async (_gpu, device) => {

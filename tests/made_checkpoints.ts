@@ -115,4 +115,5 @@ export const context: CommandContext = {
   signal: new AbortController().signal,
   onProgress: () => {},
   log: () => {},
+  onText: () => {},
 };

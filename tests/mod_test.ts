@@ -16,6 +16,10 @@ const NAMES = [
   // whole checkpoints
   ..."quantizeCheckpoint dequantizeCheckpoint verifyCheckpoint inspectCheckpoint".split(" "),
   ..."checkCheckpoint checkMatrix worstOf".split(" "),
+  // models
+  ..."loadModel openTokenizer openChatTemplate createSampler generate complete warmUp".split(" "),
+  ..."textWindows wikitextText evaluateText evaluateChoices readChoices compareModels".split(" "),
+  ..."estimate estimateDifference perplexityOf".split(" "),
   // tables
   "renderTable",
 ];

@@ -1,0 +1,108 @@
+/**
+ * Reads flags' values: what is wrong with one is wrong usage, told with the nearest right spelling.
+ *
+ * @module
+ */
+import { dirname, isAbsolute, resolve } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { type Binding, bindings } from "./device.ts";
+import { type Format, format as formatOf, formatNames } from "./format.ts";
+import { nearest } from "./nearest.ts";
+import { type Group, groups } from "./pack.ts";
+import type { Args } from "./parse_args.ts";
+import { readEnvironment } from "./permission.ts";
+import { quote } from "./strict_json.ts";
+
+/** Wrong usage: exit code 2. */
+export class UsageError extends Error {}
+
+/** An error's message on one line. */
+export function oneLine(error: unknown): string {
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  return message.replace(/\s*[\r\n]+\s*/g, " ");
+}
+
+/** The value of a flag, undefined where it is not given. */
+export function text(flag: Args[string]): string | undefined {
+  return typeof flag === "string" ? flag : undefined;
+}
+
+/** A format by its name. */
+export function readFormat(name: string): Format {
+  try {
+    return formatOf(name);
+  } catch (error) {
+    const hint = /^custom:|^e\d+m\d+-/.test(name) || oneLine(error).includes("did you mean")
+      ? ""
+      : `; did you mean ${quote(nearest(name, formatNames)!)}?`;
+    throw new UsageError(oneLine(error) + hint, { cause: error });
+  }
+}
+
+/** A group: columns that share scales. */
+export function readGroup(word: string): Group {
+  const group = groups.find((group) => String(group) === word);
+  if (group !== undefined) return group;
+  const steps = (group: Group) => Math.abs(Math.log2(Number(group) / Number(word)));
+  const near = Number(word) > 0
+    ? groups.reduce((a, b) => steps(b) < steps(a) ? b : a)
+    : nearest(word, groups.map(String));
+  throw new UsageError(
+    `Cannot read ${quote(word)} as --group must be one of ${
+      groups.join(", ")
+    }: did you mean "${near}"?`,
+  );
+}
+
+/** One of some words. */
+export function readOneOf<T extends string>(
+  flag: string,
+  word: string | undefined,
+  right: readonly T[],
+): T | undefined {
+  if (word === undefined || right.includes(word as T)) return word as T | undefined;
+  throw new UsageError(
+    `Cannot read ${quote(word)} as --${flag} must be one of ${right.join(", ")}: did you mean ${
+      quote(nearest(word, right)!)
+    }?`,
+  );
+}
+
+/** The device that `--binding` names. */
+export function readBinding(parsed: Args): Binding | undefined {
+  return readOneOf("binding", text(parsed.binding), bindings);
+}
+
+/** What a number may be. */
+export interface NumberRule {
+  readonly least: number;
+  readonly most?: number;
+  /** Whether it must be whole; so unless told. */
+  readonly whole?: boolean;
+}
+
+/** A number, undefined where the flag is not given. */
+export function readNumber(parsed: Args, flag: string, rule: NumberRule): number | undefined {
+  const word = text(parsed[flag]);
+  if (word === undefined) return undefined;
+  const { least, most = Number.MAX_SAFE_INTEGER, whole = true } = rule;
+  const value = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(word) ? Number(word) : NaN;
+  if (value >= least && value <= most && (!whole || Number.isInteger(value))) return value;
+  const range = rule.most === undefined ? `of at least ${least}` : `from ${least} to ${most}`;
+  throw new UsageError(
+    `Cannot read ${quote(word)} as --${flag} must be a ${
+      whole ? "whole number" : "number"
+    } ${range}: got ${quote(word)}`,
+  );
+}
+
+/** A path as the caller means it: `deno task` runs in this project's folder, whatever theirs is. */
+export function callersPath(path: string): string {
+  const project = import.meta.url.startsWith("file:")
+    ? dirname(dirname(fileURLToPath(import.meta.url)))
+    : null;
+  const caller = readEnvironment("INIT_CWD");
+  if (isAbsolute(path) || !caller || process.cwd() !== project || caller === project) return path;
+  return resolve(caller, path);
+}

@@ -13,7 +13,7 @@
 import type { Device } from "./device.ts";
 import { kernelFor, type KernelName } from "./kernels.ts";
 import { type Dispatch, empty, type Gpu, type Launch, prepare } from "./launch.ts";
-import { lanes } from "./linear.ts";
+import { lanes, tilingOf } from "./linear.ts";
 import type { ModelConfig } from "./model_config.ts";
 import type { Ops } from "./ops.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
@@ -185,21 +185,22 @@ function recordProduct(
 ): void {
   const one = context.capacity === 1 || x.last === true;
   for (const slice of w.slices) {
-    const name = `${slice.packed ? "" : "dense_"}${one ? "matvec" : "matmul"}` as KernelName;
+    const product = one ? "matvec" as const : "matmul" as const;
+    const tiling = tilingOf(context.device, slice.packed ? product : `dense_${product}`);
     const buffers = [...slice.buffers, x.buffer, w.bias ?? context.unused, y.buffer];
-    context.add(name, {
+    context.add(tiling.name, {
       constants: {
         ...slice.constants,
+        ...tiling.constants,
         ...options,
         FIRST_ROW: slice.firstRow,
         OUT_ROWS: y.stride,
         BIAS: w.bias ? 1 : 0,
-        ...(one && { BATCH: 1, WORKGROUP: context.lanes }),
+        ...(one && { BATCH: 1 }),
       },
       buffers: one ? buffers : [...buffers, context.step],
-      workgroups: one
-        ? Math.ceil(slice.rows / 4)
-        : Math.ceil(slice.rows / 32) * Math.ceil(context.capacity / 32),
+      workgroups: Math.ceil(slice.rows / tiling.rows) *
+        Math.ceil(context.capacity / tiling.tokens),
     });
   }
 }

@@ -7,11 +7,13 @@
 
 import attention from "../kernels/attention.wgsl" with { type: "text" };
 import denseMatmul from "../kernels/dense_matmul.wgsl" with { type: "text" };
+import denseMatmulQuads from "../kernels/dense_matmul_quads.wgsl" with { type: "text" };
 import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
 import dequantise from "../kernels/dequantise.wgsl" with { type: "text" };
 import embed from "../kernels/embed.wgsl" with { type: "text" };
 import embedPacked from "../kernels/embed_packed.wgsl" with { type: "text" };
 import matmul from "../kernels/matmul.wgsl" with { type: "text" };
+import matmulQuads from "../kernels/matmul_quads.wgsl" with { type: "text" };
 import matvec from "../kernels/matvec.wgsl" with { type: "text" };
 import rmsNorm from "../kernels/rms_norm.wgsl" with { type: "text" };
 import rotate from "../kernels/rotate.wgsl" with { type: "text" };
@@ -20,6 +22,7 @@ import siluMul from "../kernels/silu_mul.wgsl" with { type: "text" };
 import tokenLoss from "../kernels/token_loss.wgsl" with { type: "text" };
 import top from "../kernels/top.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
+import quads from "../kernels/parts/quads_subgroup.wgsl" with { type: "text" };
 import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
 import reduceSubgroup from "../kernels/parts/reduce_subgroup.wgsl" with { type: "text" };
 import tile from "../kernels/parts/tile_portable.wgsl" with { type: "text" };
@@ -42,12 +45,15 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   dense: { portable: dense },
   reduce: { subgroup: reduceSubgroup, portable: reduce },
   tile: { portable: tile },
+  quads: { subgroup: quads },
 };
 
 /** Text and parts of each kernel. */
 const KERNELS = {
   matvec: { text: matvec, parts: ["weights", "reduce"] },
   matmul: { text: matmul, parts: ["weights", "tile"] },
+  matmul_quads: { text: matmulQuads, parts: ["weights", "quads"] },
+  dense_matmul_quads: { text: denseMatmulQuads, parts: ["dense", "quads"] },
   dequantise: { text: dequantise, parts: ["weights"] },
   dense_matvec: { text: denseMatvec, parts: ["dense", "reduce"] },
   dense_matmul: { text: denseMatmul, parts: ["dense", "tile"] },

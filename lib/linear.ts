@@ -118,7 +118,7 @@ export async function dequantise(
 /** Runs one of the product kernels over all slices and runs of tokens: y [batch, rows]. */
 async function product<M extends Matrix>(
   device: Device,
-  name: KernelName,
+  name: ProductName,
   w: M | Loaded<M>,
   x: Float32Array,
   batch: number,
@@ -127,6 +127,7 @@ async function product<M extends Matrix>(
   const gpu = device.gpu!;
   const { rows, cols } = matrixOf(w);
   const few = name.endsWith("matvec");
+  const tiling = tilingOf(device, name);
   const stride = UNIT * unitsPerRow(cols);
   const most = Math.max(1, Math.floor(bindingBytes(gpu) / (4 * Math.max(rows, stride))));
   const loaded = "slices" in w ? w : await load(device, w);
@@ -136,20 +137,19 @@ async function product<M extends Matrix>(
     const tokens = Math.min(most, batch - token);
     const xBuffer = await upload(gpu, padTokens(x.subarray(token * cols), tokens, cols, stride));
     const yBuffer = empty(gpu, 4 * tokens * rows);
-    const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 0), UNIFORM);
+    const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM);
     for (const slice of loaded.slices) {
-      await run(gpu, kernelFor(name, gpu.features), {
+      await run(gpu, kernelFor(tiling.name, gpu.features), {
         constants: {
           ...slice.constants,
           FIRST_ROW: slice.firstRow,
           OUT_ROWS: rows,
           BIAS: bias ? 1 : 0,
-          ...(few && { BATCH: tokens, WORKGROUP: lanes(device) }),
+          ...(few && { BATCH: tokens }),
+          ...tiling.constants,
         },
         buffers: [...slice.buffers, xBuffer, biasBuffer, yBuffer, ...(few ? [] : [step])],
-        workgroups: few
-          ? Math.ceil(slice.rows / 4)
-          : Math.ceil(slice.rows / 32) * Math.ceil(tokens / 32),
+        workgroups: Math.ceil(slice.rows / tiling.rows) * Math.ceil(tokens / tiling.tokens),
       });
     }
     y.set(await download(gpu, yBuffer), token * rows);
@@ -169,6 +169,30 @@ function padTokens(x: Float32Array, batch: number, cols: number, stride: number)
   }
   return padded;
 }
+
+/** The kernel that serves a product on a device, and what one of its workgroups makes. */
+export interface Tiling {
+  readonly name: KernelName;
+  readonly rows: number;
+  readonly tokens: number;
+  readonly constants: Record<string, number>;
+}
+
+/** How a product is cut up: for devices that are a CPU, matmul has a kernel of its own. */
+export function tilingOf(device: Device, name: ProductName): Tiling {
+  const WORKGROUP = lanes(device);
+  if (name === "matvec" || name === "dense_matvec") {
+    return { name, rows: 4, tokens: 2, constants: { WORKGROUP } };
+  }
+  if (!device.software || !device.gpu?.features.has("subgroups")) {
+    return { name, rows: 32, tokens: 32, constants: {} };
+  }
+  const quads = name === "matmul" ? "matmul_quads" : "dense_matmul_quads";
+  return { name: quads, rows: 4 * WORKGROUP, tokens: 16, constants: { WORKGROUP } };
+}
+
+/** Names of products. */
+export type ProductName = "matvec" | "matmul" | "dense_matvec" | "dense_matmul";
 
 /** Lanes of a workgroup on this device. */
 export function lanes({ software }: Device): number {

@@ -133,7 +133,7 @@ function runs(
   const pairs = state.config.headDim / 2;
   const set = async (ids: ArrayLike<number>, position: number) => {
     await write(gpu, state.ids, 0, Uint32Array.from(ids));
-    await write(gpu, state.step, 0, Uint32Array.of(ids.length, position, pairs, 0));
+    await write(gpu, state.step, 0, Uint32Array.of(ids.length, position, pairs, 4));
   };
   const lastProgram = (ids: ArrayLike<number>) => program(ids.length === 1 ? "one" : "last");
   const tops = new Map<string, Promise<{ dispatch: Dispatch; best: GPUBuffer }>>();

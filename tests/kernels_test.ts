@@ -54,7 +54,7 @@ test("each kernel file is a kernel, each part belongs to one", async () => {
 });
 
 test("without features only portable parts are taken", () => {
-  for (const name of kernelNames) {
+  for (const name of kernelNames.filter((name) => !name.endsWith("_quads"))) {
     assert.equal(kernelCombinations(name, new Set()).length, 1);
     assert.doesNotMatch(kernelFor(name, new Set()).code, /enable /);
   }

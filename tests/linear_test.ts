@@ -229,11 +229,16 @@ gpuTest(
   },
 );
 
-gpuTest("a device without subgroups reduces by a tree", async (gpu, device) => {
-  const plain = { ...device, gpu: { ...gpu, features: new Set<string>() } };
-  await matvecAgrees(plain, weights(33, 1000, "nf4-asym", 16), { batch: 2 });
-  await denseAgrees(plain, denseWeights(5, 93, "BF16"), 1);
-});
+gpuTest(
+  "a device without subgroups multiplies by tiles and reduces by a tree",
+  async (gpu, device) => {
+    const plain = { ...device, gpu: { ...gpu, features: new Set<string>() } };
+    await matvecAgrees(plain, weights(33, 1000, "nf4-asym", 16), { batch: 2 });
+    await denseAgrees(plain, denseWeights(5, 93, "BF16"), 1);
+    await matmulAgrees(plain, weights(33, 1000, "nf4-asym", 16), 40);
+    await denseAgrees(plain, denseWeights(33, 93, "F16"), 40);
+  },
+);
 
 gpuTest("weights at the edges of f32 go up and down with their exponent", async (_, device) => {
   for (const magnitude of [1e-30, 1e30]) {

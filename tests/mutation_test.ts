@@ -37,17 +37,23 @@ type Claim = (device: Device) => Promise<void>;
 const matvec = (name: string, batch = 1): Claim => (device) =>
   matvecAgrees(device, weights(5, 93, name, 16), { batch });
 const longMatvec: Claim = (device) => matvecAgrees(device, weights(4, 8192, "fp4-asym", 256));
+const plain = (device: Device): Device => {
+  return { ...device, gpu: { ...device.gpu!, features: new Set<string>() } };
+};
 const matmul = (name: string, batch = 3): Claim => (device) =>
+  matmulAgrees(plain(device), weights(33, 93, name, 16), batch);
+const longMatmul: Claim = (device) =>
+  matmulAgrees(plain(device), weights(4, 1100, "fp4-sym", 256), 3);
+const quads = (name: string, batch = 3): Claim => (device) =>
   matmulAgrees(device, weights(33, 93, name, 16), batch);
-const longMatmul: Claim = (device) => matmulAgrees(device, weights(4, 1100, "fp4-sym", 256), 3);
+const longQuads: Claim = (device) => matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3);
 const dequantise: Claim = (device) => dequantiseAgrees(device, weights(5, 93, "fp4-asym", 16));
 const dense = (dtype: "F32" | "F16" | "BF16", batch = 1, cols = 93): Claim => (device) =>
   denseAgrees(device, denseWeights(5, cols, dtype), batch);
 const flushing: Claim = (device) =>
   matvec("fp4-asym")({ ...device, gpu: { ...device.gpu!, f16Subnormals: false } });
 const wide = weights(4, 1000, "fp4-sym", 256); // units for every lane
-const treeReduction: Claim = (device) =>
-  matvecAgrees({ ...device, gpu: { ...device.gpu!, features: new Set<string>() } }, wide);
+const treeReduction: Claim = (device) => matvecAgrees(plain(device), wide);
 
 /** Rows in slices, with a bias: each slice writes and adds at its own rows. */
 const slices: Claim = async (device) => {
@@ -150,6 +156,15 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["k < 8u; k++", "k < 7u; k++", matmul("fp4-sym")],
   ["      sums[j] += pending[j];\n", "", longMatmul],
   ["    workgroupBarrier();\n    multiply", "    multiply", matmul("fp4-sym", 33)],
+  // matmul for devices that are a CPU
+  ["quadBroadcast(mine, 3u)", "quadBroadcast(mine, 2u)", quads("fp4-sym", 16)],
+  ["first + lane % 4u, step.x", "first + lane % 2u, step.x", quads("fp4-sym")],
+  ["token(first + 12u, lane, at)", "token(first + 8u, lane, at)", quads("fp4-sym", 16)],
+  ["(unit * 32u + 8u * i) / GROUP", "(unit * 32u) / GROUP", quads("fp4-asym")],
+  ["block[token] += pending[token];", "", longQuads],
+  ["    block[token] = vec4f(0.0);\n", "", longQuads],
+  ["  pending[token] = vec4f(0.0);\n", "", longQuads],
+  ["16u * (tile / tiles)", "16u * (tile % tiles)", quads("fp4-sym", 33)],
   // dequantise
   ["column / 16u % 2u * 2u", "column / 32u % 2u * 2u", dequantise],
   ["load_scales(row, column / GROUP)", "load_scales(row, column / 32u)", dequantise],
@@ -159,7 +174,8 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["weights[2u * at + 1u]", "weights[2u * at]", dense("F32")],
   ["row * EIGHTS + eight", "row * EIGHTS", dense("F16", 3)],
   ["sixteen[token] = vec4f(0.0);", "", dense("F16", 1, 4096)],
-  ["4u * unit + part", "4u * unit", dense("F16", 3)],
+  ["4u * unit + part", "4u * unit", (device) => dense("F16", 3)(plain(device))],
+  ["2u * eight + 1u, mat4x4f", "2u * eight, mat4x4f", dense("F16", 3)],
   // a network's own
   ["sum / f32(COLS) + EPSILON", "sum / f32(COLS)  + 0.1", network("llama")],
   ["scale * gain[i]", "scale + gain[i]", network("llama")],
@@ -187,7 +203,7 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["log(all) + top -", "log(all) -", network("llama", "losses")],
   ["targets[token]];", "targets[0]];", network("llama", "losses")],
   ["value == top && id > top_id", "value == top", network("llama", "top")],
-  ["select(0.0, y[my_token * OUT_ROWS + at], ADD)", "0.0", network("llama")],
+  ["select(0.0, y[out], ADD)", "0.0", network("llama")],
 ];
 
 /** A device whose shader modules are made of changed text. */

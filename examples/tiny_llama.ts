@@ -1,14 +1,19 @@
 /**
- * The shipped model's decoder linears, for the demo. From a checkout they are read out of
- * `tiny-llama/`, as any checkpoint is. From a URL the model comes as an import, the one way that needs
- * no permission: text (base64 of brotli) that Deno fetches once into its cache, checked by hash here.
+ * The shipped model, for the demo: its decoder linears, and its folder. From a checkout they are read
+ * out of `tiny-llama/`, as any checkpoint is. From a URL the model comes as an import, the one way that
+ * needs no permission: text (base64 of brotli) that Deno fetches once into its cache, checked by hash
+ * here; a folder is then made of it, which takes permission to write.
  *
  * `deno run -A examples/tiny_llama.ts` writes that text anew.
  *
  * @module
  */
 import { createHash } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, brotliDecompressSync } from "node:zlib";
 import { type FloatDtype, headerLength, parseHeader, readSafetensors, widen } from "../mod.ts";
@@ -34,6 +39,30 @@ export async function tinyLlama(): Promise<Linear[]> {
     linears.push({ name: tensor.name, rows, cols, w });
   }
   return linears;
+}
+
+/** The model's folder; from a URL one that is gone when the process ends. */
+export async function tinyLlamaFolder(): Promise<string> {
+  if (MODEL.protocol === "file:") return fileURLToPath(new URL(".", MODEL));
+  const folder = await mkdtemp(join(tmpdir(), "afpq-tiny-llama-"));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  await writeFile(join(folder, "model.safetensors"), await importedModel());
+  for (const [name, { default: text }] of Object.entries(await importedTexts())) {
+    await writeFile(join(folder, name), text);
+  }
+  return folder;
+}
+
+/** The folder's small files. */
+async function importedTexts(): Promise<Record<string, { default: string }>> {
+  return {
+    "config.json": await import("./tiny-llama/config.json", { with: { type: "text" } }),
+    "tokenizer.json": await import("./tiny-llama/tokenizer.json", { with: { type: "text" } }),
+    "tokenizer_config.json": await import("./tiny-llama/tokenizer_config.json", {
+      with: { type: "text" },
+    }),
+    "heldout.txt": await import("./tiny-llama/heldout.txt", { with: { type: "text" } }),
+  };
 }
 
 async function* tensors() {

@@ -1,0 +1,85 @@
+/** The examples that run a model, each in a process of its own; the others by tests/url_test.ts. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { thisRuntime } from "./afpq_process.ts";
+import { noPackage } from "./made_tokenizers.ts";
+import { testUnless } from "./test_unless.ts";
+
+/** Starts an example. */
+function start(name: string, args: readonly string[] = []): ChildProcess {
+  const [command, ...flags] = thisRuntime;
+  const path = fileURLToPath(new URL(`../examples/${name}.ts`, import.meta.url));
+  return spawn(command, [...flags, path, ...args], { env: { ...process.env, NO_COLOR: "1" } });
+}
+
+/** What an example prints, given what is typed. */
+async function printed(name: string, typed = ""): Promise<string> {
+  const child = start(name);
+  let [stdout, stderr] = ["", ""];
+  child.stdout!.on("data", (bytes) => stdout += bytes);
+  child.stderr!.on("data", (bytes) => stderr += bytes);
+  child.stdin!.end(typed);
+  const code = await new Promise((done) => child.on("close", done));
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
+testUnless(noPackage, "examples/generate.ts quantises and writes", async () => {
+  const told = await printed("generate");
+  assert.match(told, /^4718592 weights at 4\.25 bits, relative error 0\.00850\n/);
+  assert.match(told, /\nOnce upon a time there was [\s\S]{50,}\n\n60 tokens, \d+ a second on /);
+});
+
+testUnless(noPackage, "examples/evaluate.ts tells what 4 and 3 bits lose", async () => {
+  const told = await printed("evaluate");
+  assert.match(told, /\ndense +15\.8 +4\.322 +0 +0\nnf4-asym +16\.04 .*\nnf3-asym +16\.91 /);
+});
+
+testUnless(noPackage, "examples/compare.ts tells how far 3 bits predict otherwise", async () => {
+  const told = await printed("compare");
+  assert.match(told, /United +States +States\n/);
+  assert.match(told, /\nKL divergence {2}0\.066\d \+- 0\.006\d nats a token\n/);
+});
+
+testUnless(noPackage, "examples/chat.ts answers each line until there is none", async () => {
+  const told = await printed("chat", "Once upon a time\nAnd then\n");
+  assert.match(told, /^> [\s\S]{50,}\n> [\s\S]{50,}\n> \n$/);
+});
+
+testUnless(noPackage, "examples/server.ts completes, whole and streamed, and refuses", async () => {
+  const child = start("server", [
+    fileURLToPath(new URL("../examples/tiny-llama", import.meta.url)),
+    "0",
+  ]);
+  try {
+    const origin = await new Promise<string>((resolve, reject) => {
+      let told = "";
+      child.stdout!.on("data", (bytes) => {
+        const found = /listening on (\S+)\n/.exec(told += bytes);
+        if (found) resolve(found[1]);
+      });
+      child.on("close", () => reject(new Error("the server ended")));
+    });
+    const post = (body: unknown) =>
+      fetch(`${origin}/v1/completions`, { method: "POST", body: JSON.stringify(body) });
+    const asked = { prompt: "Once upon a time", max_tokens: 5, temperature: 0 };
+    const whole = await (await post(asked)).json();
+    const [{ text, finish_reason }] = whole.choices;
+    assert.deepEqual([text, finish_reason], [" of peace. The United", "length"]);
+    const streamed = await (await post({ ...asked, stream: true })).text();
+    const events = streamed.trim().split("\n\n").map((event) => event.replace(/^data: /, ""));
+    assert.equal(events.pop(), "[DONE]");
+    const pieces = events.map((event) => JSON.parse(event).choices[0]);
+    assert.equal(pieces.map(({ text }) => text).join(""), text);
+    assert.equal(pieces.at(-1).finish_reason, "length");
+    const long = await post({ ...asked, prompt: "word ".repeat(300) });
+    assert.deepEqual([long.status, "error" in await long.json()], [400, true]);
+    const elsewhere = await fetch(`${origin}/`);
+    await elsewhere.body?.cancel();
+    assert.equal(elsewhere.status, 404);
+  } finally {
+    child.kill();
+  }
+});

@@ -53,7 +53,7 @@ testUnless(
       { onStart: stopAtText },
     );
     assert.deepEqual([code, stderr], [130, ""]);
-    assert.match(stdout, /^ of peace?\b.*\n$/s);
+    assert.match(stdout, /^ of\b.*\n$/s);
     assert.ok(stdout.length < 600);
   },
 );

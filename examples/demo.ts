@@ -1,9 +1,11 @@
 /**
- * Quantises a real language model, 5.2 M parameters, in five formats, scores each on text it has not
+ * Quantises a real language model, 5.2 M parameters, in every format, scores some on text it has not
  * seen, and lets the model and its 3-bit copy write.
  *
  * You will see
- *   - bits a weight, weight error and perplexity of each format, and what it loses on dense, paired
+ *   - at the same bits: two scales a group of 128 beside one scale a group of 64
+ *   - bits a weight and weight error of every format
+ *   - perplexity of five formats, and what each loses on dense, paired
  *   - what the dense and the 3-bit model write from one prompt
  *   - products of packed layers with 1, 2 and 17 tokens against the TypeScript reference
  *
@@ -73,8 +75,11 @@ const folder = await tinyLlamaFolder().catch((error) => {
   console.log("Without permission to read and write files there are no scores.\n");
   return null;
 });
-if (folder === null) console.log(await renderTable(kinds.slice(1).map(weighed)));
-else await scoreAll(folder);
+console.log("Two scales a group, or groups half as long? At the same bits:\n");
+console.log(await renderTable(["nf4", "nf3", "fp4", "fp3"].map(matchedBits)));
+console.log("Every format, groups of 128:\n");
+console.log(await renderTable(formatNames.map((format) => weighed({ format, group: 128 }))));
+if (folder !== null) await scoreAll(folder);
 
 console.log("Packed layers against the reference, worst error in units of the bound:\n");
 console.log(
@@ -87,16 +92,28 @@ console.log(
 device.close();
 console.log(`took ${seconds().toFixed(0)} s`);
 
+/** Two scales a group cost what one scale costs at half the group: their weight errors. */
+function matchedBits(family: string): Row {
+  const two = weighed({ format: `${family}-asym`, group: 128 });
+  const one = weighed({ format: `${family}-sym`, group: 64 });
+  return {
+    format: family,
+    "bits/weight": two["bits/weight"],
+    "two scales, g128": two["weight error"],
+    "one scale, g64": one["weight error"],
+  };
+}
+
 /** Bits a weight and weight error of the whole model. */
-function weighed(kind: Kind): Row {
+function weighed(kind: { format: string; group: Group }): Row {
   let bits = 0;
   const errors = linears.map(({ w, ...shape }) => {
-    const q = quantize(w, { ...shape, ...kind! });
+    const q = quantize(w, { ...shape, ...kind });
     bits += bitsPerWeight(q) * w.length;
     return quantizationError(q, w);
   });
   const error = nmseOf(sumErrors(errors));
-  return { format: kind!.format, "bits/weight": bits / weights, "weight error": error };
+  return { format: kind.format, "bits/weight": bits / weights, "weight error": error };
 }
 
 /** Scores every kind on the same windows, and prints the table and the texts. */
@@ -135,11 +152,11 @@ async function scoreAll(folder: string): Promise<void> {
 async function loadKind(on: Device, folder: string, work: string, kind: Kind) {
   const format = kind === null ? "dense" : `${kind.format}${kind.group === 128 ? "" : " g64"}`;
   const path = kind === null ? folder : join(work, format);
-  const { bitsPerWeight: bits, nmse } = kind === null
-    ? { bitsPerWeight: 16, nmse: 0 }
+  const { bitsPerWeight: bits } = kind === null
+    ? { bitsPerWeight: 16 }
     : await quantizeCheckpoint(folder, path, kind);
   const model = await loadModel(on, path, { context: 256 });
-  return { row: { format, "bits/weight": bits, "weight error": nmse! }, model };
+  return { row: { format, "bits/weight": bits }, model };
 }
 
 /** Mean losses [models, windows]: a window by all models in turn, at least 2, until time is up. */

@@ -4,7 +4,8 @@
 //   x     [tokens, UNITS * 32] as vec4f   f32   UNITS = COLS / 32 rounded up; zeros beyond COLS
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
 //   y     [tokens, OUT_ROWS]              f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to where ADD
-//   step  tokens, -, -, -                 u32   a uniform
+//   step  tokens, -, -, 4                 u32   a uniform; the fourth is a number that compilers do not know
+//                                               and so do not unroll by
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
 // dispatch: one workgroup for 4 WORKGROUP rows x 16 tokens, rows first, folded over x and y
@@ -62,8 +63,8 @@ fn main(
   finish();
 
   // write
-  for (var j = 0u; j < 16u; j++) {
-    for (var i = 0u; i < 4u; i++) {
+  for (var j = 0u; j < 4u * step.w; j++) {
+    for (var i = 0u; i < step.w; i++) {
       if (mine[i] < ROWS && first + j < step.x) {
         let at = FIRST_ROW + mine[i];
         let out = (first + j) * OUT_ROWS + at;

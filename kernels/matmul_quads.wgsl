@@ -81,8 +81,8 @@ fn main(
   finish();
 
   // write
-  for (var j = 0u; j < 16u; j++) {
-    for (var i = 0u; i < 4u; i++) {
+  for (var j = 0u; j < 4u * step.w; j++) {
+    for (var i = 0u; i < step.w; i++) {
       if (mine[i] < ROWS && first + j < step.x) {
         let at = FIRST_ROW + mine[i];
         let out = (first + j) * OUT_ROWS + at;

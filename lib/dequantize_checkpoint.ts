@@ -2,8 +2,8 @@
  * Turns a quantised checkpoint back into plain safetensors that any tool reads: source names,
  * source file names, source metadata; the config without `quantization_config`. Every weight is
  * level x scale, rounded once to f32 and once more to the dtype asked for, which is the source
- * tensor's own unless told. Everything else is carried over byte for byte. Reads one matrix at a
- * time and gives it out in runs of rows.
+ * tensor's own unless told; none becomes infinite. Everything else is carried over byte for byte.
+ * Reads one matrix at a time and gives it out in runs of rows.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { carriedFiles, carryFiles, configText, INDEX_NAME } from "./carry_over.t
 import { indexText, outputName, writeTexts } from "./carry_over.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { removeQuantizationConfig } from "./checkpoint_config.ts";
-import { type FloatDtype, narrow } from "./float16.ts";
+import { BF16_MAX, F16_MAX, F32_MAX, type FloatDtype, narrow } from "./float16.ts";
 import { createOutput } from "./output_folder.ts";
 import { denseBytes, type PackedTensor, packedTensors } from "./packed_tensors.ts";
 import { readPacked, sourceMetadata } from "./packed_tensors.ts";
@@ -120,11 +120,42 @@ function denseSource(packed: PackedTensor, dtype: FloatDtype): TensorSource {
     dtype,
     shape: [packed.rows, packed.cols],
     async *chunks() {
-      for (const { matrix } of rowTiles(await readPacked(packed))) {
-        yield narrow(dequantize(matrix), dtype);
+      for (const { firstRow, matrix } of rowTiles(await readPacked(packed))) {
+        const weights = dequantize(matrix);
+        keepFinite(weights, { packed, dtype, firstRow });
+        yield narrow(weights, dtype);
       }
     },
   };
+}
+
+const LARGEST: Record<FloatDtype, number> = { F32: F32_MAX, F16: F16_MAX, BF16: BF16_MAX };
+/** Quantising takes a weight at most half a step of a 3-bit integer, a seventh, past the largest. */
+const OVERSHOOT = 8 / 7 + 0.001;
+
+/** Ends at the largest of `dtype` what rounding took past it; refuses what was never in its range. */
+function keepFinite(
+  weights: Float32Array,
+  { packed, dtype, firstRow }: { packed: PackedTensor; dtype: FloatDtype; firstRow: number },
+): void {
+  const largest = LARGEST[dtype];
+  const narrows = dtype === "F16" && packed.dtype !== "F16"; // the others reach equally far
+  for (let i = 0; i < weights.length; i++) {
+    const size = Math.abs(weights[i]);
+    if (size <= largest) continue;
+    if (narrows && size > largest * OVERSHOOT) {
+      const { name, rows, cols } = packed;
+      const at = `[${firstRow + Math.floor(i / cols)}, ${i % cols}]`;
+      throw new RangeError(
+        `Cannot dequantise ${
+          quote(name)
+        } [${rows}, ${cols}] as ${dtype} weights must be at most ${largest}: got ${
+          weights[i]
+        } at ${at}`,
+      );
+    }
+    weights[i] = Math.sign(weights[i]) * largest;
+  }
 }
 
 /** Bytes of the files to write, without headers and JSON text. */

@@ -15,6 +15,10 @@ export type FloatDtype = "F32" | "F16" | "BF16";
 
 /** Largest finite f16. */
 export const F16_MAX = 65504;
+/** Largest finite bf16, 2^128 - 2^120. */
+export const BF16_MAX = 3.3895313892515355e38;
+/** Largest finite f32, 2^128 - 2^104. */
+export const F32_MAX = 3.4028234663852886e38;
 /** Smallest normal f16, 2^-14: GPUs may flush anything below to zero. */
 export const F16_MIN_NORMAL = 6.103515625e-5;
 

@@ -22,7 +22,8 @@
  * @module
  */
 
-import { F16_MAX, F16_MIN_NORMAL, f16Bits, f16Value, floorLog2, powerOfTwo } from "./float16.ts";
+import { F16_MAX, F16_MIN_NORMAL, f16Bits, f16Value, F32_MAX } from "./float16.ts";
+import { floorLog2, powerOfTwo } from "./float16.ts";
 import { type Format, format as formatOf } from "./format.ts";
 import {
   codesShape,
@@ -123,7 +124,10 @@ function encode(
   return packed;
 }
 
-/** W' [rows, cols] of a quantised matrix: level x scale, rounded once to f32. */
+/**
+ * W' [rows, cols] of a quantised matrix: level x scale, rounded once to f32. What a rounded scale
+ * takes past the largest f32 ends there.
+ */
 export function dequantize(q: QuantizedMatrix): Float32Array<ArrayBuffer> {
   const { rows, cols, format: { levels } } = q;
   const w = new Float32Array(rows * cols);
@@ -135,7 +139,8 @@ export function dequantize(q: QuantizedMatrix): Float32Array<ArrayBuffer> {
       const end = Math.min(start + width, cols);
       for (let column = start; column < end; column++) {
         const level = levels[codes[column]] - zero;
-        w[row * cols + column] = level * (level < 0 ? negative : positive);
+        const weight = level * (level < 0 ? negative : positive);
+        w[row * cols + column] = Math.max(-F32_MAX, Math.min(weight, F32_MAX));
       }
     }
   }

@@ -4,7 +4,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { openCheckpoint } from "../lib/checkpoint.ts";
 import { dequantizeCheckpoint } from "../lib/dequantize_checkpoint.ts";
-import { type FloatDtype, narrow } from "../lib/float16.ts";
+import { type FloatDtype, narrow, widen } from "../lib/float16.ts";
 import { packedTensors, readPacked } from "../lib/packed_tensors.ts";
 import { dequantize } from "../lib/quantizer.ts";
 import { quantizeCheckpoint } from "../lib/quantize_checkpoint.ts";
@@ -95,4 +95,27 @@ test("stopped at any tensor, nothing is left", () =>
     const options = { onProgress: () => controller.abort(), signal: controller.signal };
     await assert.rejects(dequantizeCheckpoint(at("q"), at("d"), options), { name: "AbortError" });
     assert.deepEqual((await readdir(at())).sort(), ["m", "q"]);
+  }));
+
+test("no weight becomes infinite: rounding ends at the largest, what is out of range is refused", () =>
+  inFolder(async (at) => {
+    const largest = { F32: 3.4028234663852886e38, F16: 65504, BF16: 3.3895313892515355e38 };
+    for (const [dtype, most] of Object.entries(largest) as [FloatDtype, number][]) {
+      const w = Float32Array.from({ length: 64 }, (_, i) => (i % 2 ? -most : most) / (1 + i % 5));
+      await writeSafetensors(at(`${dtype}.safetensors`), [
+        { name: "w", dtype, shape: [2, 32], bytes: () => narrow(w, dtype) },
+      ]);
+      for (const format of ["int3-asym", "int4-asym", "fp4-sym", "nf4-asym"]) {
+        const q = at(`${dtype} ${format}`);
+        const { nmse } = await quantizeCheckpoint(at(`${dtype}.safetensors`), q, { format });
+        assert.ok(Number.isFinite(nmse), `${format} of ${dtype}: ${nmse}`);
+        await dequantizeCheckpoint(q, at("d"), { force: true });
+        const [back] = (await openSafetensors(at("d", "model.safetensors"))).tensors;
+        assert.ok(widen(await back.bytes(), dtype).every(Number.isFinite), `${format} of ${dtype}`);
+      }
+    }
+    await assert.rejects(
+      dequantizeCheckpoint(at("BF16 fp4-sym"), at("half"), { dtype: "F16" }),
+      /^RangeError: Cannot dequantise "w" \[2, 32\] as F16 weights must be at most 65504: got [\d.e+]+ at \[0, 0\]$/,
+    );
   }));

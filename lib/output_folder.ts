@@ -231,6 +231,9 @@ async function flush(path: string): Promise<void> {
   const handle = await open(path, "r");
   try {
     await handle.sync();
+  } catch (cause) {
+    const got = (cause as { code?: string }).code ?? cause;
+    throw new Error(`Cannot write ${quote(path)} as the disk must flush it: got ${got}`, { cause });
   } finally {
     await handle.close();
   }

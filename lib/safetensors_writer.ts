@@ -96,11 +96,9 @@ export async function writeSafetensors(
 
 /** An error of the system names a call and a temp file; ours names the file that was wanted. */
 function inOurWords(path: string, cause: unknown): unknown {
-  const isSystem = cause instanceof Error && "syscall" in cause && "code" in cause;
-  if (!isSystem) return cause;
-  return new Error(`Cannot write ${quote(path)} as the system must let it: got ${cause.code}`, {
-    cause,
-  });
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  if (!/^E[A-Z0-9]+$/.test(code)) return cause; // Deno's errors of fsync have a code, no syscall
+  return new Error(`Cannot write ${quote(path)} as the system must let it: got ${code}`, { cause });
 }
 
 /** The temp file, and the name that errors call it by. */

@@ -174,24 +174,17 @@ test("an abort between two pieces leaves nothing", () =>
     assert.deepEqual(await readdir(folder), []);
   }));
 
-/** Opens a file whose writes come back as `write` says. */
-function faulty(
-  write: (
-    handle: FileHandle,
-    bytes: Uint8Array,
-    offset: number,
-    length: number,
-    at: number,
-  ) => unknown,
-) {
+/** Bytes, offset, length and position. */
+type Write = [Uint8Array, number, number, number];
+
+/** Opens a file whose writes, and flushes, come back as `write` and `sync` say. */
+function faulty(write: (file: FileHandle, ...w: Write) => unknown, sync?: () => Promise<void>) {
   return async (path: string, flags: "wx+") => {
     const handle = await open(path, flags);
     return new Proxy(handle, {
       get(target, key) {
-        if (key === "write") {
-          return (b: Uint8Array, o: number, l: number, at: number) =>
-            Promise.resolve(write(target, b, o, l, at));
-        }
+        if (key === "write") return (...w: Write) => Promise.resolve(write(target, ...w));
+        if (key === "sync" && sync) return sync;
         const value = Reflect.get(target, key, target);
         return typeof value === "function" ? value.bind(target) : value;
       },
@@ -222,13 +215,21 @@ test("a disk that takes no more is refused with the bytes it should have taken",
 
 test("a disk that says ENOSPC is refused with the bytes it should have taken", () =>
   inFolder(async (folder) => {
-    const full = faulty(() =>
-      Promise.reject(Object.assign(new Error("no space"), { code: "ENOSPC" }))
-    );
-    await assert.rejects(
-      writeSafetensors(join(folder, "x"), [source("w", "U8", [100])], { open: full }),
-      /Cannot write ".*x" as the disk must take 100 bytes more at byte 72: got ENOSPC/,
-    );
+    const error = Object.assign(new Error("no space"), { code: "ENOSPC" });
+    const open = faulty(() => Promise.reject(error));
+    const written = writeSafetensors(join(folder, "x"), [source("w", "U8", [100])], { open });
+    const refusal =
+      /Cannot write ".*x" as the disk must take 100 bytes more at byte 72: got ENOSPC/;
+    await assert.rejects(written, refusal);
+    assert.deepEqual(await readdir(folder), []);
+  }));
+
+test("a disk that cannot flush is refused by the file's name, and nothing is left", () =>
+  inFolder(async (folder) => {
+    const error = Object.assign(new Error("os error 5"), { code: "EIO" }); // no syscall, in Deno
+    const open = faulty((file, ...w) => file.write(...w), () => Promise.reject(error));
+    const written = writeSafetensors(join(folder, "x"), [source("w", "U8", [9])], { open });
+    await assert.rejects(written, /Cannot write ".*x" as the system must let it: got EIO$/);
     assert.deepEqual(await readdir(folder), []);
   }));
 

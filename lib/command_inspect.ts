@@ -11,7 +11,13 @@ import { type Row, told } from "./report.ts";
 /** Runs the command. */
 export async function inspectCommand({ path }: { path: string }): Promise<CommandResult> {
   const inspection = await inspectCheckpoint(path);
-  return { json: inspection, rows: inspectRows(inspection), lines: [summaryLine(inspection)] };
+  return {
+    json: inspection,
+    get rows() {
+      return inspectRows(inspection); // only where a table is shown: there may be half a million
+    },
+    lines: [summaryLine(inspection)],
+  };
 }
 
 function inspectRows({ tensors, quantized }: Inspection): Row[] {

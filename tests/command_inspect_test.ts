@@ -23,6 +23,13 @@ test("a quantised matrix is one row with its format, before what is dense", () =
     assert.match(lines[0], /^13 tensors, .*; 4 matrices quantised at [\d.]+ bits a weight$/);
   }));
 
+test("a document is made without the rows of its table", () =>
+  inFolder(async (at) => {
+    await makeModel(at("m"));
+    const result = await inspectCommand({ path: at("m") });
+    assert.equal(typeof Object.getOwnPropertyDescriptor(result, "rows")?.get, "function");
+  }));
+
 test("a dense checkpoint has a row a tensor", () =>
   inFolder(async (at) => {
     await makeModel(at("m"));

@@ -98,10 +98,20 @@ export function format(name: string): Format {
   const float = /^e(\d)m(\d)$/.exec(family ?? "");
   if (float) return exMy(Number(float[1]), Number(float[2]), { symmetric });
   if (family?.startsWith("custom:")) return customFormat(numbers(name, family), { symmetric });
+  const isFamily = side === undefined && isFormat(`${name}-asym`);
   throw new RangeError(
     `Cannot read "${name}" as a format must be one of ${formatNames.join(", ")}, ` +
-      `eXmY-sym|asym or custom:NUMBERS-sym|asym`,
+      `eXmY-sym|asym or custom:NUMBERS-sym|asym` +
+      (isFamily ? `; did you mean "${name.toLowerCase()}-asym"?` : ""),
   );
+}
+
+function isFormat(name: string): boolean {
+  try {
+    return format(name).name !== "";
+  } catch {
+    return false;
+  }
 }
 
 /**

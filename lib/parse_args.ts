@@ -51,8 +51,9 @@ export interface Args {
 export function parseArgs(args: readonly string[], options: ParseOptions = {}): Args {
   const strings = new Set((options.string ?? []).filter((key) => key !== "_"));
   const booleans = new Set(options.boolean);
+  const given = givenValues(args, strings, aliases(options));
   const { tokens } = parseTokens({
-    args: givenValues(args, strings, aliases(options)),
+    args: given,
     options: Object.fromEntries([
       ...[...strings].map((key) => [key, { type: "string" as const }]),
       ...[...booleans].map((key) => [key, { type: "boolean" as const }]),
@@ -67,7 +68,8 @@ export function parseArgs(args: readonly string[], options: ParseOptions = {}): 
     if (token.kind !== "option") continue;
     const known = strings.has(token.name) || booleans.has(token.name);
     const value = booleans.has(token.name) ? token.value !== "false" : token.value ?? true;
-    if (!known && options.unknown?.(token.rawName, token.name, value) === false) continue;
+    const word = token.rawName.startsWith("--") ? token.rawName : given[token.index]; // "-abc" whole
+    if (!known && options.unknown?.(word, token.name, value) === false) continue;
     if (!options.collect?.includes(token.name)) parsed[token.name] = value;
     else (parsed[token.name] as string[]).push(String(value));
   }

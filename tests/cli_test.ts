@@ -91,7 +91,7 @@ const usages: [args: string[], says: RegExp][] = [
   [["check", "m", "--device=cpu"], /did you mean "--/],
   [["verify", "m", "-x"], /"-x" as a flag of verify: did you mean "-/],
   [["quantize", "m", "-o", "x", "--format", "nf4-asim"], /did you mean "nf4-asym"\?/],
-  [["quantize", "m", "-o", "x", "--format", "NF4"], /did you mean "nf4-sym"\?/],
+  [["quantize", "m", "-o", "x", "--format", "NF4"], /did you mean "nf4-asym"\?/],
   [["quantize", "m", "-o", "x", "--format", "custom:1,x-asym"], /must list numbers: got "x"/],
   [["quantize", "m", "-o", "x", "--format", "custom:1-asym"], /must hold 2 to 16 numbers: got 1/],
   [["quantize", "m", "-o", "x", "--format", "e4m3-asym"], /must be 3 or 4/],

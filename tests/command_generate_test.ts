@@ -58,7 +58,7 @@ test("what a flag cannot be is wrong usage", () => {
     ["top-k", "0", /--top-k/],
     ["seed", "x", /--seed/],
     ["kv", "f64", /did you mean "f16"\?|did you mean "f32"\?/],
-    ["head", "nf4", /did you mean "nf4-sym"\?/],
+    ["head", "nf4", /did you mean "nf4-asym"\?/],
     ["binding", "gpu", /must be one of/],
   ];
   for (const [flag, value, says] of wrong) {

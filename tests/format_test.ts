@@ -37,6 +37,13 @@ test("a format that does not exist is refused by name", () => {
   }
 });
 
+test("a format without its side is told how to spell it", () => {
+  for (const name of ["nf4", "int3", "e1m2", "custom:-1,0,1"]) {
+    assert.throws(() => format(name), { message: RegExp(`did you mean "${name}-asym"\\?$`) });
+  }
+  assert.throws(() => format("custom:0"), { message: /NUMBERS-sym\|asym$/ });
+});
+
 test("custom levels must be 2 to 16 different finite numbers", () => {
   const bad = [[1], [...Array(17).keys()], [0, Infinity], [0, NaN], [1, 1], [1e39, 0], [0, -0]];
   for (const levels of bad) assert.throws(() => customFormat(levels), RangeError, `${levels}`);

@@ -70,6 +70,12 @@ test("unknown() hears flags with their key and words without, and may leave them
   assert.deepEqual({ ...args }, { ...none, _: ["word"] });
 });
 
+test("short flags run together are heard whole: -oOUT is not -o", () => {
+  const heard: unknown[] = [];
+  parseArgs(["-oout"], { ...options, unknown: (word) => heard.push(word) > 0 && false });
+  assert.equal(heard[0], "-oout");
+});
+
 test("defaults stand until a flag says otherwise", () => {
   const shape = { ...options, default: { group: "128", json: true } };
   assert.equal(parseArgs([], shape).group, "128");

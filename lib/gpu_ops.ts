@@ -13,11 +13,11 @@
 import type { Device } from "./device.ts";
 import { kernelFor, type KernelName } from "./kernels.ts";
 import { type Dispatch, empty, type Gpu, type Launch, prepare } from "./launch.ts";
-import { lanes, tilingOf } from "./linear.ts";
 import type { ModelConfig } from "./model_config.ts";
 import type { Ops } from "./ops.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
 import type { Slice } from "./resident.ts";
+import { lanes, tilingOf } from "./tiling.ts";
 
 /** A matrix [rows, cols] in slices, with its bias, [rows]. */
 export interface GpuWeight {
@@ -185,8 +185,12 @@ function recordProduct(
 ): void {
   const one = context.capacity === 1 || x.last === true;
   for (const slice of w.slices) {
-    const product = one ? "matvec" as const : "matmul" as const;
-    const tiling = tilingOf(context.device, slice.packed ? product : `dense_${product}`);
+    const tiling = tilingOf(
+      context.device,
+      one ? "matvec" : "matmul",
+      slice,
+      one ? 1 : context.capacity,
+    );
     const buffers = [...slice.buffers, x.buffer, w.bias ?? context.unused, y.buffer];
     context.add(tiling.name, {
       constants: {

@@ -10,18 +10,16 @@
  */
 
 import type { Device } from "./device.ts";
-import { kernelFor, type KernelName } from "./kernels.ts";
+import { kernelFor } from "./kernels.ts";
 import { download, empty, run, upload } from "./launch.ts";
 import * as reference from "./linear_reference.ts";
 import type { DenseMatrix, Matrix, ProductOptions } from "./linear_reference.ts";
 import { type QuantizedMatrix, UNIT, unitsPerRow } from "./pack.ts";
 import { bindingBytes, load, type Loaded, UNIFORM } from "./resident.ts";
+import { lanes, type ProductKind, tilingOf } from "./tiling.ts";
 
 export type { DenseMatrix, ProductOptions } from "./linear_reference.ts";
 export { load, type Loaded } from "./resident.ts";
-
-/** Lanes of a workgroup: CPUs want about their vector width, GPUs a wave or two. */
-const LANES = { software: 16, hardware: 64 };
 
 /**
  * y = W x + b. W [rows, cols], x [cols] -> y [rows]; or two tokens, x [2, cols] -> y [2, rows].
@@ -74,7 +72,7 @@ export async function denseMatvec(
 ): Promise<Float32Array<ArrayBuffer>> {
   const batch = expectTokens(matrixOf(w), x, options);
   if (!device.gpu) return reference.denseMatvec(matrixOf(w), x, options);
-  return await product(device, "dense_matvec", w, x, batch, options);
+  return await product(device, "matvec", w, x, batch, options);
 }
 
 /** Y = X W^T + b with dense W [rows, cols], x [batch, cols] -> y [batch, rows]. */
@@ -87,7 +85,7 @@ export async function denseMatmul(
 ): Promise<Float32Array<ArrayBuffer>> {
   expectShape(matrixOf(w), x, batch, options);
   if (!device.gpu) return reference.denseMatmul(matrixOf(w), x, batch, options);
-  return await product(device, "dense_matmul", w, x, batch, options);
+  return await product(device, "matmul", w, x, batch, options);
 }
 
 /** W [rows, cols] as f32, made on the device. */
@@ -118,7 +116,7 @@ export async function dequantise(
 /** Runs one of the product kernels over all slices and runs of tokens: y [batch, rows]. */
 async function product<M extends Matrix>(
   device: Device,
-  name: ProductName,
+  kind: ProductKind,
   w: M | Loaded<M>,
   x: Float32Array,
   batch: number,
@@ -126,8 +124,7 @@ async function product<M extends Matrix>(
 ): Promise<Float32Array<ArrayBuffer>> {
   const gpu = device.gpu!;
   const { rows, cols } = matrixOf(w);
-  const few = name.endsWith("matvec");
-  const tiling = tilingOf(device, name);
+  const few = kind === "matvec";
   const stride = UNIT * unitsPerRow(cols);
   const most = Math.max(1, Math.floor(bindingBytes(gpu) / (4 * Math.max(rows, stride))));
   const loaded = "slices" in w ? w : await load(device, w);
@@ -139,6 +136,7 @@ async function product<M extends Matrix>(
     const yBuffer = empty(gpu, 4 * tokens * rows);
     const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM);
     for (const slice of loaded.slices) {
+      const tiling = tilingOf(device, kind, slice, tokens);
       await run(gpu, kernelFor(tiling.name, gpu.features), {
         constants: {
           ...slice.constants,
@@ -168,35 +166,6 @@ function padTokens(x: Float32Array, batch: number, cols: number, stride: number)
     padded.set(x.subarray(token * cols, (token + 1) * cols), token * stride);
   }
   return padded;
-}
-
-/** The kernel that serves a product on a device, and what one of its workgroups makes. */
-export interface Tiling {
-  readonly name: KernelName;
-  readonly rows: number;
-  readonly tokens: number;
-  readonly constants: Record<string, number>;
-}
-
-/** How a product is cut up: for devices that are a CPU, matmul has a kernel of its own. */
-export function tilingOf(device: Device, name: ProductName): Tiling {
-  const WORKGROUP = lanes(device);
-  if (name === "matvec" || name === "dense_matvec") {
-    return { name, rows: 4, tokens: 2, constants: { WORKGROUP } };
-  }
-  if (!device.software || !device.gpu?.features.has("subgroups")) {
-    return { name, rows: 32, tokens: 32, constants: {} };
-  }
-  const quads = name === "matmul" ? "matmul_quads" : "dense_matmul_quads";
-  return { name: quads, rows: 4 * WORKGROUP, tokens: 16, constants: { WORKGROUP } };
-}
-
-/** Names of products. */
-export type ProductName = "matvec" | "matmul" | "dense_matvec" | "dense_matmul";
-
-/** Lanes of a workgroup on this device. */
-export function lanes({ software }: Device): number {
-  return software ? LANES.software : LANES.hardware;
 }
 
 function matrixOf<M extends Matrix>(w: M | Loaded<M>): M {

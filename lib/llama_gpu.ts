@@ -17,11 +17,11 @@ import {
   type Recorder,
 } from "./gpu_ops.ts";
 import { allocate, type Dispatch, download, empty, submit, upload, write } from "./launch.ts";
-import { lanes } from "./linear.ts";
 import { type ModelConfig, rotationTable } from "./model_config.ts";
 import { forward, type ModelWeights } from "./ops.ts";
 import type { Candidates, ReadInto, Runner, RunnerOptions } from "./runner.ts";
 import { bindingBytes, freeAll, loadStack, type Slice, UNIFORM } from "./resident.ts";
+import { lanes } from "./tiling.ts";
 
 /** Most tokens in one run. */
 const CAPACITY = 256;

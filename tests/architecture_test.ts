@@ -9,7 +9,7 @@ const LAYERS: Record<string, string> = {
     "pattern_syntax pattern csv statistics sampling",
   numbers: "codebook float16 dtype format pack rounding quantizer quantization_error",
   gpu: "gpu launch kernels self_test native bindings software_gpu device",
-  operations: "linear_reference pointwise_reference attention_reference resident linear",
+  operations: "linear_reference pointwise_reference attention_reference resident tiling linear",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_tensors",
   text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +
@@ -31,8 +31,8 @@ const LONG: Record<string, string> = {};
 /** Kernels that no function of their name launches: the module that does, by the kernel's name. */
 const RECORDED: Record<string, string> = {
   self_test: "self_test",
-  matmul_quads: "linear",
-  dense_matmul_quads: "linear",
+  matmul_quads: "tiling",
+  dense_matmul_quads: "tiling",
   embed: "gpu_ops",
   embed_packed: "gpu_ops",
   rms_norm: "gpu_ops",

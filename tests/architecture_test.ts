@@ -9,7 +9,8 @@ const LAYERS: Record<string, string> = {
     "pattern_syntax pattern csv statistics sampling",
   numbers: "codebook float16 dtype format pack rounding quantizer quantization_error",
   gpu: "gpu launch kernels self_test native bindings software_gpu device",
-  operations: "linear_reference pointwise_reference attention_reference resident tiling linear",
+  operations:
+    "linear_reference pointwise_reference attention_reference resident tiling product linear",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_tensors",
   text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +
@@ -31,6 +32,7 @@ const LONG: Record<string, string> = {};
 /** Kernels that no function of their name launches: the module that does, by the kernel's name. */
 const RECORDED: Record<string, string> = {
   self_test: "self_test",
+  join: "product",
   matmul_quads: "tiling",
   dense_matmul_quads: "tiling",
   embed: "gpu_ops",
@@ -47,6 +49,7 @@ const RECORDED: Record<string, string> = {
 const SPECIFIED: Record<string, string> = {
   embed_packed: "embed",
   self_test: "expected",
+  join: "matvec",
   matmul_quads: "matmul",
   dense_matmul_quads: "denseMatmul",
 };

@@ -1,0 +1,132 @@
+/**
+ * A kernel's cost on a GPU, put together from what the driver says of it and from its inner loop.
+ *
+ *   weights a trip   bytes x 8 / bits of the loads of weights; a lane's own
+ *   a product        weight x token: what one multiply-add of the mathematics is. Where lanes load the
+ *                    same weights, the loads of activations tell: the smaller of the two counts
+ *
+ * @module
+ */
+
+import { parseAssembly } from "./assembly.ts";
+import type { Compiled, Spirv } from "./compile.ts";
+import { type InnerLoop, innerLoop } from "./inner_loop.ts";
+
+/** What is known of a kernel beforehand. */
+export interface Kernel {
+  readonly kernel: string;
+  readonly gpu: string;
+  readonly constants: Readonly<Record<string, number>>;
+  /** Buffers of weights, and bits of a weight, where names and constants do not tell. */
+  readonly weights?: readonly string[];
+  readonly bits?: number;
+  /** Rows and tokens that a workgroup serves; without them a product is a weight. */
+  readonly rows?: number;
+  readonly tokens?: number;
+}
+
+/** What a kernel costs. */
+export interface Cost {
+  readonly kernel: string;
+  readonly gpu: string;
+  readonly vgprs: number;
+  readonly sgprs: number;
+  readonly spills: number;
+  readonly scratchBytes: number;
+  readonly ldsBytes: number;
+  readonly lanes: number;
+  readonly wavesPerSimd: number;
+  /** The driver's own estimate of cycles, the whole kernel, one wave alone and with the SIMD full. */
+  readonly latency: number;
+  readonly inverseThroughput: number;
+  /** Of the inner loop, or null where no loop loads weights. */
+  readonly loop: InnerLoop | null;
+  /** Products (weight x token) of a lane in one trip; null where nothing tells. */
+  readonly products: number | null;
+  readonly valuPerWeight: number | null;
+  readonly leastValuPerWeight: number | null;
+  readonly notes: readonly string[];
+}
+
+const WEIGHTS = ["codes", "codes4", "weights"];
+
+/** Puts a kernel's cost together. */
+export function costOf(
+  { assembly, lanes, statistics }: Compiled,
+  spirv: Spirv,
+  kernel: Kernel,
+): Cost {
+  const sets = new Set(spirv.bindings.map(({ at }) => at.split(":")[0]));
+  const names = sets.size === 1 ? spirv.bindings.map(({ name }) => name) : [];
+  const weights = kernel.weights ?? WEIGHTS;
+  const loop = innerLoop(parseAssembly(assembly, names), new Set(weights));
+  const { products, notes } = productsOf(loop, kernel, weights);
+  const perWeight = (valu?: number) => valu && products ? valu / products : null;
+  return {
+    kernel: kernel.kernel,
+    gpu: kernel.gpu,
+    vgprs: statistics["VGPRs"],
+    sgprs: statistics["SGPRs"],
+    spills: statistics["Spilled VGPRs"] + statistics["Spilled SGPRs"],
+    scratchBytes: statistics["Scratch size"],
+    ldsBytes: statistics["LDS size"],
+    lanes,
+    wavesPerSimd: wavesOf(kernel.gpu, lanes, statistics["Subgroups per SIMD"]),
+    latency: statistics["Latency"],
+    inverseThroughput: statistics["Inverse Throughput"],
+    loop,
+    products,
+    valuPerWeight: perWeight(loop?.counts.valu),
+    leastValuPerWeight: perWeight(loop?.leastValu),
+    notes,
+  };
+}
+
+/** From RDNA on the driver counts in waves of 32 lanes, whatever the kernel's are. */
+function wavesOf(gpu: string, lanes: number, told: number): number {
+  return /^(vega|gfx9|polaris|raven|renoir)/.test(gpu) ? told : Math.floor(told * 32 / lanes);
+}
+
+/** Products of a lane in a trip, and what a reader should know of how they were found. */
+function productsOf(
+  loop: InnerLoop | null,
+  { constants, bits = bitsOf(constants), rows, tokens = 1 }: Kernel,
+  weights: readonly string[],
+): { products: number | null; notes: string[] } {
+  if (!loop) return { products: null, notes: ["no loop that loads weights"] };
+  const notes = loop.unknownTrips.map((label) => `trips of ${label} unknown: counted once`);
+  for (const [label, trips] of Object.entries(loop.innerTrips)) notes.push(`${label} x ${trips}`);
+  if (bits === undefined) return { products: null, notes: [...notes, "bits of a weight unknown"] };
+  const bytes = weights.reduce((sum, name) => sum + (loop.bytes[name] ?? 0), 0);
+  const byCodes = bytes * 8 / bits * tokens;
+  const byTokens = rows && loop.bytes.x ? loop.bytes.x / 4 * rows : Infinity;
+  if (byCodes > byTokens) notes.push(`weights loaded x ${byCodes / byTokens}`);
+  if (byTokens > byCodes && byTokens < Infinity) notes.push(`x loaded x ${byTokens / byCodes}`);
+  return { products: Math.min(byCodes, byTokens), notes };
+}
+
+/** Bits of a weight, by the constants of the parts `weights` and `dense`. */
+function bitsOf({ BITS, DTYPE }: Readonly<Record<string, number>>): number | undefined {
+  return BITS ?? (DTYPE === undefined ? undefined : DTYPE === 0 ? 32 : 16);
+}
+
+/** A cost as a line of a table. */
+export function rowOf(cost: Cost): Record<string, string | number> {
+  const { loop, valuPerWeight, leastValuPerWeight, products } = cost;
+  const range = valuPerWeight === leastValuPerWeight
+    ? [valuPerWeight]
+    : [leastValuPerWeight, valuPerWeight];
+  return {
+    kernel: cost.kernel,
+    gpu: cost.gpu,
+    "VALU/weight": range.map((n) => n?.toFixed(2) ?? "?").join(" to "),
+    weights: products ?? "?",
+    "in flight": loop ? `${loop.loadsInFlight} (${loop.weightLoadsInFlight})` : "?",
+    VGPRs: cost.vgprs,
+    spills: cost.spills,
+    scratch: cost.scratchBytes,
+    LDS: cost.ldsBytes,
+    waves: `${cost.wavesPerSimd} of ${cost.lanes}`,
+    notes: cost.notes.join("; "),
+  };
+}

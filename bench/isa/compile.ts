@@ -10,7 +10,7 @@
  * @module
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -81,7 +81,9 @@ export function toSpirv(sources: readonly Source[], { robust = false } = {}): Sp
       maxBuffer: 2 ** 30,
     },
   );
-  const dumps = stdout.split(/^(?=; SPIR-V)/m).slice(1).map((dump) => dump.split(/^\s*$/m, 1)[0]);
+  const dumps = stdout.split(/^(?=; SPIR-V)/m).slice(1).map((dump) =>
+    dump.split(/^(?:\s*|info:.*)$/m, 1)[0]
+  );
   if (status !== 0 || dumps.length !== unlike.size) {
     const reason = /Error: ([^\n]*)/.exec(stderr)?.[1] ?? `${dumps.length} of ${unlike.size} came`;
     throw new Error(`Cannot make SPIR-V of kernels: ${reason}`);
@@ -165,9 +167,4 @@ export function mesaVersion(): string {
     encoding: "utf8",
   });
   return stdout || "of unknown version";
-}
-
-/** The text of a WGSL file. */
-export function readKernel(path: string): string {
-  return readFileSync(path, "utf8");
 }

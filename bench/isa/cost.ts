@@ -16,6 +16,8 @@ import { type InnerLoop, innerLoop } from "./inner_loop.ts";
 export interface Kernel {
   readonly kernel: string;
   readonly gpu: string;
+  readonly format?: string;
+  readonly batches?: readonly number[];
   readonly constants: Readonly<Record<string, number>>;
   /** Buffers of weights, and bits of a weight, where names and constants do not tell. */
   readonly weights?: readonly string[];
@@ -29,6 +31,8 @@ export interface Kernel {
 export interface Cost {
   readonly kernel: string;
   readonly gpu: string;
+  readonly format: string;
+  readonly batches: readonly number[];
   readonly vgprs: number;
   readonly sgprs: number;
   readonly spills: number;
@@ -43,8 +47,6 @@ export interface Cost {
   readonly loop: InnerLoop | null;
   /** Products (weight x token) of a lane in one trip; null where nothing tells. */
   readonly products: number | null;
-  readonly valuPerWeight: number | null;
-  readonly leastValuPerWeight: number | null;
   readonly notes: readonly string[];
 }
 
@@ -61,10 +63,11 @@ export function costOf(
   const weights = kernel.weights ?? WEIGHTS;
   const loop = innerLoop(parseAssembly(assembly, names), new Set(weights));
   const { products, notes } = productsOf(loop, kernel, weights);
-  const perWeight = (valu?: number) => valu && products ? valu / products : null;
   return {
     kernel: kernel.kernel,
     gpu: kernel.gpu,
+    format: kernel.format ?? "",
+    batches: kernel.batches ?? [],
     vgprs: statistics["VGPRs"],
     sgprs: statistics["SGPRs"],
     spills: statistics["Spilled VGPRs"] + statistics["Spilled SGPRs"],
@@ -76,8 +79,6 @@ export function costOf(
     inverseThroughput: statistics["Inverse Throughput"],
     loop,
     products,
-    valuPerWeight: perWeight(loop?.counts.valu),
-    leastValuPerWeight: perWeight(loop?.leastValu),
     notes,
   };
 }
@@ -110,23 +111,7 @@ function bitsOf({ BITS, DTYPE }: Readonly<Record<string, number>>): number | und
   return BITS ?? (DTYPE === undefined ? undefined : DTYPE === 0 ? 32 : 16);
 }
 
-/** A cost as a line of a table. */
-export function rowOf(cost: Cost): Record<string, string | number> {
-  const { loop, valuPerWeight, leastValuPerWeight, products } = cost;
-  const range = valuPerWeight === leastValuPerWeight
-    ? [valuPerWeight]
-    : [leastValuPerWeight, valuPerWeight];
-  return {
-    kernel: cost.kernel,
-    gpu: cost.gpu,
-    "VALU/weight": range.map((n) => n?.toFixed(2) ?? "?").join(" to "),
-    weights: products ?? "?",
-    "in flight": loop ? `${loop.loadsInFlight} (${loop.weightLoadsInFlight})` : "?",
-    VGPRs: cost.vgprs,
-    spills: cost.spills,
-    scratch: cost.scratchBytes,
-    LDS: cost.ldsBytes,
-    waves: `${cost.wavesPerSimd} of ${cost.lanes}`,
-    notes: cost.notes.join("; "),
-  };
+/** A count of the inner loop for each product; null where nothing tells. */
+export function perProduct({ products }: Cost, count?: number): number | null {
+  return products && count !== undefined ? count / products : null;
 }

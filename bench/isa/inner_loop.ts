@@ -49,8 +49,8 @@ export interface InnerLoop {
   /** Trips of the loops inside, by label. */
   readonly innerTrips: Readonly<Record<string, number>>;
   readonly unknownTrips: readonly string[];
-  /** One trip, instruction by instruction. */
-  readonly code: readonly Instruction[];
+  /** One trip, block by block. */
+  readonly steps: readonly Block[];
 }
 
 /** Loops of more trips than this are walked by columns rather than by rows or words. */
@@ -64,17 +64,18 @@ export function innerLoop(
   const chosen = choose(blocks, findLoops(blocks), weights);
   if (!chosen) return null;
   const dear = wayThrough(blocks, chosen, Math.max);
+  const code = dear.steps.flatMap((block) => block.code);
   const cheap = wayThrough(blocks, chosen, Math.min);
   return {
     label: blocks[chosen.header].label,
-    counts: countAll(dear.code),
+    counts: countAll(code),
     leastValu: cheap.valu,
-    bytes: bytesLoaded(dear.code),
-    loadsInFlight: inFlight(dear.code, () => true),
-    weightLoadsInFlight: inFlight(dear.code, ({ buffer }) => weights.has(buffer ?? "")),
+    bytes: bytesLoaded(code),
+    loadsInFlight: inFlight(code, () => true),
+    weightLoadsInFlight: inFlight(code, ({ buffer }) => weights.has(buffer ?? "")),
     innerTrips: Object.fromEntries(dear.trips),
     unknownTrips: dear.unknown,
-    code: dear.code,
+    steps: dear.steps,
   };
 }
 
@@ -100,17 +101,17 @@ function choose(
 /** A way from the header of a loop back to it. */
 interface Way {
   readonly valu: number;
-  readonly code: readonly Instruction[];
+  readonly steps: readonly Block[];
   readonly trips: readonly (readonly [string, number])[];
   readonly unknown: readonly string[];
 }
 
-const NOTHING: Way = { valu: 0, code: [], trips: [], unknown: [] };
+const NOTHING: Way = { valu: 0, steps: [], trips: [], unknown: [] };
 
 function after(a: Way, b: Way): Way {
   return {
     valu: a.valu + b.valu,
-    code: [...a.code, ...b.code],
+    steps: [...a.steps, ...b.steps],
     trips: [...a.trips, ...b.trips],
     unknown: [...new Set([...a.unknown, ...b.unknown])],
   };
@@ -151,8 +152,8 @@ function repeated(blocks: readonly Block[], loop: Loop, pick: Pick): Way {
   return { ...all, trips: [[label, trips], ...once.trips] };
 }
 
-function blockWay({ code }: Block): Way {
-  return { ...NOTHING, valu: countAll(code).valu, code };
+function blockWay(block: Block): Way {
+  return { ...NOTHING, valu: countAll(block.code).valu, steps: [block] };
 }
 
 /** Counts of straight code. */

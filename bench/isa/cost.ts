@@ -3,7 +3,8 @@
  *
  *   weights a trip   bytes x 8 / bits of the loads of weights; a lane's own
  *   a product        weight x token: what one multiply-add of the mathematics is. Where lanes load the
- *                    same weights, the loads of activations tell: the smaller of the two counts
+ *                    same weights, the loads of activations tell: the smaller of the two counts. The
+ *                    multiplies of a trip must be as many, or a note says that they are not
  *
  * @module
  */
@@ -43,7 +44,7 @@ export interface Cost {
   /** The driver's own estimate of cycles, the whole kernel, one wave alone and with the SIMD full. */
   readonly latency: number;
   readonly inverseThroughput: number;
-  /** Of the inner loop, or null where no loop loads weights. */
+  /** Of the inner loop, or null where nothing loads weights. */
   readonly loop: InnerLoop | null;
   /** Products (weight x token) of a lane in one trip; null where nothing tells. */
   readonly products: number | null;
@@ -94,8 +95,9 @@ function productsOf(
   { constants, bits = bitsOf(constants), rows, tokens = 1 }: Kernel,
   weights: readonly string[],
 ): { products: number | null; notes: string[] } {
-  if (!loop) return { products: null, notes: ["no loop that loads weights"] };
+  if (!loop) return { products: null, notes: ["loads no weights"] };
   const notes = loop.unknownTrips.map((label) => `trips of ${label} unknown: counted once`);
+  if (loop.unrolled) notes.push("no loop: the whole kernel");
   for (const [label, trips] of Object.entries(loop.innerTrips)) notes.push(`${label} x ${trips}`);
   if (bits === undefined) return { products: null, notes: [...notes, "bits of a weight unknown"] };
   const bytes = weights.reduce((sum, name) => sum + (loop.bytes[name] ?? 0), 0);
@@ -103,7 +105,10 @@ function productsOf(
   const byTokens = rows && loop.bytes.x ? loop.bytes.x / 4 * rows : Infinity;
   if (byCodes > byTokens) notes.push(`weights loaded x ${byCodes / byTokens}`);
   if (byTokens > byCodes && byTokens < Infinity) notes.push(`x loaded x ${byTokens / byCodes}`);
-  return { products: Math.min(byCodes, byTokens), notes };
+  const products = Math.min(byCodes, byTokens);
+  const { multiplies } = loop.counts;
+  if (multiplies < products) notes.push(`only ${multiplies} multiplies for ${products} products`);
+  return { products, notes };
 }
 
 /** Bits of a weight, by the constants of the parts `weights` and `dense`. */

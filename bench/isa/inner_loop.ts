@@ -4,7 +4,8 @@
  * The loop is the innermost one that loads weights; where its trips are few and known (rows, words),
  * the one around it. A trip is the dearest way through, branches taken that add work, for a tile that
  * is full takes them; the cheapest is told beside it. Loops inside count by their trips; where nothing
- * tells how many those are, `unknownTrips` names them and they count once.
+ * tells how many those are, `unknownTrips` names them and they count once. A kernel whose loop was
+ * unrolled to the last trip is one trip as a whole.
  *
  *   weights a trip     bits that the loads of weights bring, over the bits of a weight
  *   VALU               vector instructions issued; a dual one issues two operations
@@ -21,8 +22,8 @@ export interface Counts {
   valu: number;
   /** Operations of those: two for a dual instruction. */
   operations: number;
-  /** Multiply-adds among the operations. */
-  fma: number;
+  /** Products of floats and dot products' terms among the operations. */
+  multiplies: number;
   salu: number;
   /** Vector loads and stores of memory, loads of workgroup memory and stores to it, scalar loads. */
   loads: number;
@@ -38,6 +39,8 @@ export interface Counts {
 export interface InnerLoop {
   /** Label of its first block. */
   readonly label: string;
+  /** Whether this is no loop any more but the whole kernel. */
+  readonly unrolled: boolean;
   readonly counts: Counts;
   /** VALU instructions of the cheapest way through. */
   readonly leastValu: number;
@@ -56,18 +59,44 @@ export interface InnerLoop {
 /** Loops of more trips than this are walked by columns rather than by rows or words. */
 const FEW_TRIPS = 16;
 
-/** The loop that does the work; null where no loop loads anything from a buffer of weights. */
+/** The loop that does the work; null where nothing is loaded from a buffer of weights. */
 export function innerLoop(
   blocks: readonly Block[],
   weights: ReadonlySet<string>,
 ): InnerLoop | null {
-  const chosen = choose(blocks, findLoops(blocks), weights);
-  if (!chosen) return null;
+  const roots = findLoops(blocks);
+  const chosen = choose(blocks, roots, weights);
+  if (!chosen) return wholeKernel(blocks, roots, weights);
+  return tripOf(blocks, chosen, weights);
+}
+
+/** A kernel as one trip of a loop around it, should it load weights. */
+function wholeKernel(
+  blocks: readonly Block[],
+  roots: readonly Loop[],
+  weights: ReadonlySet<string>,
+): InnerLoop | null {
+  const all = blocks.flatMap(({ code }) => code);
+  if (!all.some((load) => isLoad(load) && weights.has(load.buffer ?? ""))) return null;
+  const again = blocks.map((block) => ({
+    ...block,
+    next: block.next.length > 0 ? block.next : [0],
+  }));
+  const around = { header: 0, blocks: new Set(blocks.keys()), inner: roots };
+  return { ...tripOf(again, around, weights), unrolled: true };
+}
+
+function tripOf(
+  blocks: readonly Block[],
+  chosen: Loop,
+  weights: ReadonlySet<string>,
+): InnerLoop {
   const dear = wayThrough(blocks, chosen, Math.max);
   const code = dear.steps.flatMap((block) => block.code);
   const cheap = wayThrough(blocks, chosen, Math.min);
   return {
     label: blocks[chosen.header].label,
+    unrolled: false,
     counts: countAll(code),
     leastValu: cheap.valu,
     bytes: bytesLoaded(code),
@@ -165,7 +194,7 @@ export function countAll(code: readonly Instruction[]): Counts {
   return {
     valu,
     operations: valu + count(/^v_dual_/),
-    fma: halves.filter((half) => /\bv_(dual_|pk_)?(fma|mad|mac|dot)/.test(half)).length,
+    multiplies: halves.reduce((sum, half) => sum + multipliesOf(half), 0),
     salu: count(/^s_/, /^s_(waitcnt|wait_|barrier|(buffer_)?load|nop|delay|clause|c?branch)/),
     loads: code.filter(isLoad).length,
     stores: count(/^(buffer|global|flat|scratch)_store/),
@@ -175,6 +204,13 @@ export function countAll(code: readonly Instruction[]): Counts {
     waits: count(/^s_wait(cnt|_\w+cnt)/),
     barriers: count(/^s_barrier(_wait)?$/),
   };
+}
+
+function multipliesOf(op: string): number {
+  const terms = /\bv_dot(\d)/.exec(op)?.[1];
+  if (terms) return Number(terms);
+  if (!/\bv_(dual_|pk_)?(fma|mac|mad|mul)\w*_f(16|32)/.test(op)) return 0;
+  return op.includes("v_pk_") ? 2 : 1;
 }
 
 function isLoad({ op }: Instruction): boolean {

@@ -43,6 +43,8 @@ const DEFAULTS = {
   gpu: Object.keys(gpus),
 };
 
+const [SHAPE, GROUP] = ["4096x4096", "128"];
+
 /** A pipeline and what is known of it beforehand. */
 type Case = Omit<Kernel, "gpu"> & { readonly code: string; readonly entry: string };
 
@@ -91,8 +93,8 @@ function print(costs: readonly Cost[]): void {
   if (args.json) {
     return console.log(JSON.stringify(costs, (k, v) => k === "steps" ? undefined : v, 1));
   }
-  if (args.markdown) return console.log(section(costs, others));
-  if (args.write) return writeSection(section(costs, others));
+  if (args.markdown) return console.log(section(what(), costs, others));
+  if (args.write) return writeSection(section(what(), costs, others));
   console.log(table(costs.map(lineOf)));
   if (args.isa) costs.forEach((cost) => console.log(`\n${listing(cost)}`));
   else if (differences(costs).length > 0) console.log(`\n${table(differences(costs))}`);
@@ -134,6 +136,17 @@ async function libraryCases(
   }
   return wanted.map((kernel) => ({ ...kernel, constants: { ...kernel.constants, ...constants() } }))
     .sort((a, b) => order(a) - order(b));
+}
+
+/** What was costed, in words. */
+function what(): string {
+  const { shape = SHAPE, group = GROUP, robust } = args;
+  const features = ["subgroups", ...list("feature", [])].join(", ");
+  const changed = (args.set as string[]).map((word) => `, ${word}`).join("");
+  const checks = `Dawn's bounds checks ${robust ? "on" : "off"}`;
+  return `W [${
+    String(shape).replace("x", ", ")
+  }], groups of ${group}, ${features}${changed}, ${checks}`;
 }
 
 function order({ kernel }: Case): number {

@@ -11,7 +11,7 @@ import { countAll } from "./inner_loop.ts";
 /** One trip of the inner loop: what its blocks cost and hold, and what its instructions come to. */
 export function listing({ kernel, format, gpu, loop, products }: Cost): string {
   const title = `${kernel} ${format} on ${gpu}`.replace(/ +/g, " ");
-  if (!loop) return `${title}: no loop loads weights`;
+  if (!loop) return `${title}: nothing loads weights`;
   const blocks = byCost(loop.steps).map(({ block, times, valu }) => {
     const { loads, ldsLoads, ldsStores, salu } = countAll(block.code);
     const own = `${valu} VALU, ${salu} SALU, ${loads} loads, ${ldsLoads + ldsStores} LDS`;

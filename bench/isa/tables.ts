@@ -80,8 +80,12 @@ export function differences(costs: readonly Cost[]): Line[] {
 /** Marks around the section, so that it can be found and put in anew. */
 export const MARKS = ["<!-- isa -->", "<!-- /isa -->"] as const;
 
-/** The section of bench/README.md. */
-export function section(costs: readonly Cost[], notLaunched: readonly string[]): string {
+/** The section of bench/README.md; `what` was costed. */
+export function section(
+  what: string,
+  costs: readonly Cost[],
+  notLaunched: readonly string[],
+): string {
   const [date] = new Date().toISOString().split("T");
   const tables = [...new Set(costs.map(({ gpu }) => gpu))].flatMap((gpu) => {
     const lines = costs.filter((cost) => cost.gpu === gpu).map(lineOf);
@@ -92,11 +96,12 @@ export function section(costs: readonly Cost[], notLaunched: readonly string[]):
     ];
   });
   const others = notLaunched.length > 0
-    ? [`Not launched on such hardware: ${notLaunched.join(", ")}.`]
+    ? ["Not launched on such hardware:", notLaunched.map((name) => `- ${name}`).join("\n")]
     : [];
   return [
     MARKS[0],
-    `W [4096, 4096], groups of 128, with subgroups; Mesa ${mesaVersion()}, ${date}.`,
+    `${what}.`,
+    `Mesa ${mesaVersion()}, ${date}.`,
     ...tables,
     "**What asym adds**, VALU a weight",
     table(differences(costs), "markdown"),

@@ -1,7 +1,7 @@
 /**
  * How often a loop runs, found by running its counter: one lane, the first, goes through the code with
- * those registers whose values follow from constants, all others unknown. Masks of lanes are 0 or 1
- * then, kept in the first of their two registers. An instruction that is not known makes its result
+ * those registers whose values follow from constants, all others unknown. Masks of lanes are one bit
+ * then, kept in the first of their registers. An instruction that is not known makes its result
  * unknown; a branch on something unknown goes both ways, and if one of them leaves the loop and one
  * goes on, nobody can tell.
  *
@@ -125,6 +125,7 @@ const OPERATIONS: Record<string, (a: number, b: number, c: number) => number> = 
   mov: (a) => a,
   movk: (a) => a,
   add: (a, b) => a + b,
+  addk: (a, b) => a + b,
   add_nc: (a, b) => a + b,
   sub: (a, b) => a - b,
   sub_nc: (a, b) => a - b,
@@ -148,15 +149,15 @@ const OPERATIONS: Record<string, (a: number, b: number, c: number) => number> = 
   add3: (a, b, c) => a + b + c,
 };
 
-/** The same of masks, which are 0 or 1. */
-const MASKS: Record<string, (a: number, b: number) => boolean> = {
-  mov: (a) => a !== 0,
-  not: (a) => a === 0,
-  and: (a, b) => a !== 0 && b !== 0,
-  or: (a, b) => a !== 0 || b !== 0,
-  xor: (a, b) => (a !== 0) !== (b !== 0),
-  and_not1: (a, b) => a !== 0 && b === 0,
-  andn2: (a, b) => a !== 0 && b === 0,
+/** The same of masks, of which the first lane's bit counts. */
+const MASKS: Record<string, (a: number, b: number) => number> = {
+  mov: (a) => a & 1,
+  not: (a) => ~a & 1,
+  and: (a, b) => a & b & 1,
+  or: (a, b) => (a | b) & 1,
+  xor: (a, b) => (a ^ b) & 1,
+  and_not1: (a, b) => a & ~b & 1,
+  andn2: (a, b) => a & ~b & 1,
 };
 
 const COMPARISONS: Record<string, (a: number, b: number) => boolean> = {
@@ -177,17 +178,14 @@ function step(values: Values, instruction: Instruction): void {
   if (op.startsWith("v_") && exec === undefined) return forget(values, instruction);
   if (compare(values, op, args)) return;
   const [, name, type] = /^[vs]_(\w+?)_([biu](?:16|32|64))(?:_e32|_e64)?$/.exec(op) ?? [];
-  const inputs = args.slice(1).map((arg) => valueOf(values, arg));
+  const inputs = args.slice(name === "addk" ? 0 : 1).map((arg) => valueOf(values, arg));
   const [a = 0, b = 0, c = 0] = inputs as number[];
   const known = inputs.every((input) => input !== undefined);
-  const saved = /^(and|or|and_not1)_saveexec$/.exec(name ?? "")?.[1];
+  const saved = /^(and|or|and_not1|andn2)_saveexec$/.exec(name ?? "")?.[1];
   if (saved) return saveExec(values, instruction, saved, a);
-  const mask = type === "b64" && op.startsWith("s_") ? MASKS[name] : undefined;
-  const result = mask
-    ? Number(mask(a, b))
-    : type?.endsWith("32")
-    ? OPERATIONS[name]?.(a, b, c)
-    : undefined;
+  const wide = type === "b64" || args.some((arg) => /^(exec|vcc)_lo/.test(arg));
+  const mask = wide && op.startsWith("s_") ? MASKS[name] : undefined;
+  const result = mask ? mask(a, b) : type?.endsWith("32") ? OPERATIONS[name]?.(a, b, c) : undefined;
   if (!known || result === undefined) return forget(values, instruction);
   values.set(nameOf(args[0]), mask ? result : result | 0);
   if (!op.startsWith("s_") || /^s_movk?_/.test(op)) return;
@@ -200,7 +198,7 @@ function saveExec(values: Values, { args }: Instruction, name: string, a: number
   const known = valueOf(values, args[1]) !== undefined && exec !== undefined;
   for (const register of [nameOf(args[0]), "exec", "scc"]) values.delete(register);
   if (!known) return;
-  const result = Number(MASKS[name](a, exec));
+  const result = MASKS[name](a, exec);
   values.set(nameOf(args[0]), exec).set("exec", result).set("scc", result);
 }
 
@@ -218,11 +216,14 @@ function compare(values: Values, op: string, args: readonly string[]): boolean {
   return true;
 }
 
-/** Forgets what an instruction writes; what is not surely a register, or wide, goes by its whole range. */
-function forget(values: Values, { op, args }: Instruction): void {
+/** Forgets what an instruction writes, the whole range of it. */
+function forget(values: Values, { op, args, text }: Instruction): void {
   if (/^s_(waitcnt|wait_|nop|clause|delay|barrier|c?branch|endpgm)|store/.test(op)) return;
   if (op.startsWith("s_")) values.delete("scc");
   if (/saveexec|^v_cmpx/.test(op)) values.delete("exec");
+  if (/_co_/.test(op)) values.delete(nameOf(args[1] ?? ""));
+  const second = /:: v_dual_\w+ (v\d+)/.exec(text)?.[1];
+  if (second) values.delete(second);
   const range = registers(args[0] ?? "");
   if (!range) values.delete(nameOf(args[0] ?? ""));
   else for (let i = range.first; i <= range.last; i++) values.delete(`${range.kind}${i}`);
@@ -233,8 +234,8 @@ function valueOf(values: Values, operand: string): number | undefined {
   return /^(-?\d+|0x[\da-f]+)$/i.test(word) ? Number(word) : values.get(nameOf(word));
 }
 
-/** A register's name, that of the first of several; a mask's halves go by the whole. */
+/** A register's name, that of the first of several; a mask goes by its lower half. */
 function nameOf(operand: string): string {
   const range = registers(operand);
-  return range ? `${range.kind}${range.first}` : operand.replace(/_(lo|hi)$/, "");
+  return range ? `${range.kind}${range.first}` : operand.replace(/_lo$/, "");
 }

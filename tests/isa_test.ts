@@ -286,7 +286,7 @@ test("where a tool is missing one line says which, and what to install", () => {
   const script = fileURLToPath(new URL("../bench/isa/isa.ts", import.meta.url));
   const run = "Deno" in globalThis ? ["run", "-A", "--no-prompt", script] : [script];
   const { status, stderr } = spawnSync(process.execPath, run, {
-    env: { ...process.env, PATH: "" },
+    env: { ...process.env, PATH: "/nowhere" },
     encoding: "utf8",
   });
   assert.equal(status, 1);

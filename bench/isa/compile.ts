@@ -157,7 +157,8 @@ function must(program: string, args: readonly string[], env: Record<string, stri
     maxBuffer: 2 ** 28,
   });
   if (status === 0) return stdout;
-  const reason = (error?.message ?? stderr).trim().split("\n").at(-1);
+  const lines = (error?.message ?? stderr).trim().split("\n");
+  const reason = lines.find((line) => /error/i.test(line)) ?? lines.at(-1);
   throw new Error(`Cannot run ${program.split("/").at(-1)}: ${reason}`);
 }
 

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { told } from "../../lib/report.ts";
 import { parseAssembly } from "./assembly.ts";
 import type { Compiled, Spirv } from "./compile.ts";
 import { type InnerLoop, innerLoop } from "./inner_loop.ts";
@@ -103,11 +104,15 @@ function productsOf(
   const bytes = weights.reduce((sum, name) => sum + (loop.bytes[name] ?? 0), 0);
   const byCodes = bytes * 8 / bits * tokens;
   const byTokens = rows && loop.bytes.x ? loop.bytes.x / 4 * rows : Infinity;
-  if (byCodes > byTokens) notes.push(`weights loaded x ${byCodes / byTokens}`);
-  if (byTokens > byCodes && byTokens < Infinity) notes.push(`x loaded x ${byTokens / byCodes}`);
+  if (byCodes > byTokens) notes.push(`weights loaded x ${told(byCodes / byTokens)}`);
+  if (byTokens > byCodes && byTokens < Infinity) {
+    notes.push(`x loaded x ${told(byTokens / byCodes)}`);
+  }
   const products = Math.min(byCodes, byTokens);
   const { multiplies } = loop.counts;
-  if (multiplies < products) notes.push(`only ${multiplies} multiplies for ${products} products`);
+  if (multiplies < products) {
+    notes.push(`only ${multiplies} multiplies for ${told(products)} products`);
+  }
   return { products, notes };
 }
 

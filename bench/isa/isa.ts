@@ -29,7 +29,7 @@ import { kernelNames } from "../../lib/kernels.ts";
 import type { Group } from "../../lib/pack.ts";
 import { type Args, parseArgs } from "../../lib/parse_args.ts";
 import { gpus, toSpirv, whyNot, withDriver } from "./compile.ts";
-import { type Cost, costOf, type Kernel } from "./cost.ts";
+import { type Cost, costOf, type Kernel, perProduct } from "./cost.ts";
 import { launchesOf } from "./launches.ts";
 import { listing } from "./listing.ts";
 import { differences, lineOf, MARKS, section, table } from "./tables.ts";
@@ -48,6 +48,7 @@ const [SHAPE, GROUP] = ["4096x4096", "128"];
 /** A pipeline and what is known of it beforehand. */
 type Case = Omit<Kernel, "gpu"> & { readonly code: string; readonly entry: string };
 
+const unknown: string[] = [];
 const args = parseArgs(process.argv.slice(2), {
   string: [
     "_",
@@ -56,7 +57,7 @@ const args = parseArgs(process.argv.slice(2), {
   boolean: ["robust", "isa", "whole", "json", "markdown", "write", "help"],
   collect: ["kernel", "format", "batch", "feature", "weights", "gpu", "set"],
   unknown: (word, key) => {
-    if (key !== undefined) throw new Error(`Cannot read ${word}: there is no such flag (--help)`);
+    if (key !== undefined) unknown.push(word);
   },
 });
 
@@ -69,6 +70,7 @@ try {
 
 async function main(): Promise<void> {
   if (args.help) return console.log(usage());
+  if (unknown.length > 0) throw new Error(`Cannot read ${unknown[0]}: no such flag (see --help)`);
   const why = whyNot();
   if (why) throw new Error(`Cannot read machine code: ${why}`);
   const cases = args._.some(isFile) ? fileCases(args) : await libraryCases(args);
@@ -90,14 +92,22 @@ async function main(): Promise<void> {
 function print(costs: readonly Cost[]): void {
   const reached = new Set(costs.map(({ kernel }) => kernel));
   const others = kernelNames.filter((name) => /mat(vec|mul)/.test(name) && !reached.has(name));
-  if (args.json) {
-    return console.log(JSON.stringify(costs, (k, v) => k === "steps" ? undefined : v, 1));
-  }
+  if (args.json) return console.log(json(costs));
   if (args.markdown) return console.log(section(what(), costs, others));
   if (args.write) return writeSection(section(what(), costs, others));
   console.log(table(costs.map(lineOf)));
   if (args.isa) costs.forEach((cost) => console.log(`\n${listing(cost)}`));
   else if (differences(costs).length > 0) console.log(`\n${table(differences(costs))}`);
+}
+
+/** Costs with what a weight comes to, without the code of the loop. */
+function json(costs: readonly Cost[]): string {
+  const all = costs.map((cost) => ({
+    ...cost,
+    valuPerWeight: perProduct(cost, cost.loop?.counts.valu),
+    loop: cost.loop && { ...cost.loop, steps: undefined },
+  }));
+  return JSON.stringify(all, null, 1);
 }
 
 /** Files of WGSL as they are. */
@@ -117,9 +127,12 @@ function fileCases({ _: files, entry, bits, rows, tokens }: Args): Case[] {
 
 /** What the library launches, of the kernels and formats that are asked for. */
 async function libraryCases(
-  { _: words, shape = "4096x4096", group = "128" }: Args,
+  { _: words, shape = SHAPE, group = GROUP }: Args,
 ): Promise<Case[]> {
-  const [rows, cols] = String(shape).split("x").map(Number);
+  const [, rows, cols] = /^(\d+)x(\d+)$/.exec(String(shape))?.map(Number) ?? [];
+  if (!rows || !cols) {
+    throw new Error(`Cannot cost W as the shape must be ROWSxCOLS: got "${shape}"`);
+  }
   const isKernel = (word: string) => (kernelNames as string[]).includes(word);
   const kernels = [...list("kernel", []), ...words.filter(isKernel)];
   const formats = [...list("format", []), ...words.filter((word) => !isKernel(word))];

@@ -47,8 +47,9 @@ export async function launchesOf(
   for (const batch of batches) {
     for (const launched of await launch(product, batch, [...FEATURES, ...features])) {
       const key = launched.code + JSON.stringify(launched.constants);
-      const before = found.get(key)?.batches ?? [];
-      found.set(key, { ...launched, batches: [...before, batch] });
+      const { batches = [], tokens = 0 } = found.get(key) ?? {};
+      const most = Math.max(tokens, launched.tokens);
+      found.set(key, { ...launched, batches: [...batches, batch], tokens: most });
     }
   }
   return [...found.values()];

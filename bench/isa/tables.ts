@@ -4,6 +4,7 @@
  * @module
  */
 
+import { told } from "../../lib/report.ts";
 import { gpus, mesaVersion } from "./compile.ts";
 import { type Cost, perProduct } from "./cost.ts";
 
@@ -24,7 +25,7 @@ export function lineOf(cost: Cost): Line {
     least: least === valu ? "" : least,
     operations: operations === valu ? "" : operations,
     "LDS loads": per(loop?.counts.ldsLoads),
-    "weights a trip": String(cost.products ?? "?"),
+    "weights a trip": cost.products === null ? "?" : told(cost.products),
     "loads in flight": loop ? `${loop.loadsInFlight} (${loop.weightLoadsInFlight})` : "?",
     VGPRs: String(cost.vgprs),
     spills: String(cost.spills),

@@ -109,6 +109,13 @@ test("examples and benches import mod.ts and each other, and nothing of lib/", (
   assert.deepEqual(foreign, []);
 });
 
+test("the costs of kernels look into lib/, which lib/ does not know, and import no package", () => {
+  const allowed = /^(\.\.\/\.\.\/lib\/\w+\.ts|\.\/\w+\.ts|node:[\w/]+)$/;
+  const foreign = namesIn("bench/isa", ".ts").flatMap((name) => importsOf(`bench/isa/${name}.ts`))
+    .filter((path) => !allowed.test(path));
+  assert.deepEqual(foreign, []);
+});
+
 test("only cli.ts prints or exits", () => {
   const talks = /\bconsole\.|process\.(stdout|stderr)\.write|process\.exit(Code)?\b|Deno\.exit/;
   assert.deepEqual(modules.filter((name) => talks.test(code(`lib/${name}.ts`))), ["cli"]);
@@ -177,7 +184,9 @@ test("every module has a test of its name, unless it is types alone", () => {
 test(`no source file is longer than ${MOST_LINES} lines, no function than 100`, () => {
   const files = [
     "mod.ts",
-    ...["lib", "examples", "bench", "tests"].flatMap((folder) => filesIn(folder, ".ts")),
+    ...["lib", "examples", "bench", "bench/isa", "tests"].flatMap((folder) =>
+      filesIn(folder, ".ts")
+    ),
     ...["kernels", "kernels/parts"].flatMap((folder) => filesIn(folder, ".wgsl")),
   ];
   const lines = (path: string) => read(path).trimEnd().split("\n").length;

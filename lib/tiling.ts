@@ -69,7 +69,7 @@ function matvecShape(device: Device, slice: Slice): MatvecShape {
   }
   const span = [16, 32, 64].find((span) => slice.rows * span >= 4 * BUSY_LANES) ?? 64;
   const short = slice.rows * span < BUSY_LANES / 4 && slice.constants.COLS >= 8192;
-  return { workgroup: 64, span, tall: 4, split: short ? 4 : 1, staged: true, copies: 1 };
+  return { workgroup: 4 * span, span, tall: 4, split: short ? 4 : 1, staged: true, copies: 1 };
 }
 
 function matvecTiling({ packed }: Slice, shape: MatvecShape): Tiling {

@@ -60,7 +60,7 @@ export async function runBench(
     if (!device.gpu) throw new Error("Cannot bench as there must be a GPU: got TypeScript alone");
     const kind = device.software ? "software" : "hardware";
     const rounds = options.rounds ?? ROUNDS[kind];
-    const limits = await measureLimits(device, rounds, WORKING_SET[kind]);
+    const limits = await measureLimits(device, Math.min(rounds, ROUNDS[kind]), WORKING_SET[kind]);
     const limited = !options.all && !narrowed(options);
     const run: Run = {
       options,

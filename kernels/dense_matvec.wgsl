@@ -3,90 +3,60 @@
 //   weights                               see parts/dense: binding 0
 //   x     [BATCH, UNITS * 32] as vec4f    f32   UNITS = COLS / 32 rounded up; zeros beyond COLS
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
-//   y     [BATCH, OUT_ROWS]               f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to
-//                                               where ADD; where GATED the first half of W's rows are gates
-//                                               and the second half ups: y [BATCH, ROWS / 2] = silu(gate) * up
+//   y     [BATCH, OUT_ROWS]               f32   see parts/lines
 //
-// bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
-// dispatch: one workgroup for 4 rows, folded over x and y; its lanes stride over eights of columns
-// parts:    dense, reduce
+// A lane takes eight columns of x into registers and multiplies them with those of TALL rows.
+//
+// bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64: sums go up in steps (8, 16 eights, all
+//           eights of a lane, 8 lanes, all)
+// dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
+// parts:    dense, lines
 // spec:     denseMatvec() in lib/linear_reference.ts
-
-override BATCH: u32 = 1;
-override BIAS: bool = false;
-override ADD: bool = false;
-override GATED: bool = false;
-override FIRST_ROW: u32 = 0;
-override OUT_ROWS: u32;
 
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-fn eight_sum(w: Eight, at: u32) -> f32 {
-  return dot(w.lo, x[at]) + dot(w.hi, x[at + 1u]);
-}
-
-// Row r of the four that a workgroup sums: in turn, or two gates and their two ups.
-fn row_of(first: u32, r: u32) -> u32 {
-  if (GATED) { return min(first / 2u + r % 2u, ROWS / 2u - 1u) + r / 2u * (ROWS / 2u); }
-  return min(first + r, ROWS - 1u);
-}
-
-// Writes the sums of four rows: a lane a row, or a lane a gate and its up.
-fn write(token: u32, first: u32, lane: u32, sums: vec4f) {
-  if (GATED) {
-    let row = first / 2u + lane;
-    if (lane < 2u && row < ROWS / 2u) {
-      let gate = sums[lane];
-      y[token * OUT_ROWS + row] = gate / (1.0 + exp(-gate)) * sums[lane + 2u];
-    }
-    return;
-  }
-  let row = first + lane;
-  if (lane < 4u && row < ROWS) {
-    let at = FIRST_ROW + row;
-    let sum = sums[lane] + select(0.0, bias[at], BIAS);
-    y[token * OUT_ROWS + at] = select(0.0, y[token * OUT_ROWS + at], ADD) + sum;
-  }
+// sum w x over eight columns.
+fn eight_sum(w: Eight, lo: vec4f, hi: vec4f) -> f32 {
+  let sum = fma(w.lo.w, lo.w, fma(w.lo.z, lo.z, fma(w.lo.y, lo.y, w.lo.x * lo.x)));
+  return fma(w.hi.w, hi.w, fma(w.hi.z, hi.z, fma(w.hi.y, hi.y, fma(w.hi.x, hi.x, sum))));
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) block: vec3u,
-  @builtin(num_workgroups) blocks: vec3u,
+  @builtin(workgroup_id) id: vec3u,
+  @builtin(num_workgroups) ids: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  // the four rows that are mine; those beyond the last repeat it and are not written
-  let first = 4u * (block.y * blocks.x + block.x);
-  if (first >= ROWS) { return; } // uniform over the workgroup
-  let rows = vec4u(row_of(first, 0u), row_of(first, 1u), row_of(first, 2u), row_of(first, 3u));
+  // the rows and columns that are mine
+  let block = (id.y * ids.x + id.x) / SPLIT;
+  let part = (id.y * ids.x + id.x) % SPLIT;
+  var rows: array<u32, 8>;
+  for (var r = 0u; r < TALL; r++) { rows[r] = row_of(block * LINES + lane / SPAN, r); }
 
-  // loop over the columns; sixteen eights are summed before they join the total
+  // loop over the columns, eight a lane and step; sixteen steps are summed before they join the total
   let stride = 8u * ((COLS + 31u) / 32u);
-  var total = array<vec4f, 2>();
-  var sixteen = array<vec4f, 2>();
-  var count = 0u;
-  for (var eight = lane; eight < EIGHTS; eight += WORKGROUP) {
-    let a = load8(rows.x, eight);
-    let b = load8(rows.y, eight);
-    let c = load8(rows.z, eight);
-    let d = load8(rows.w, eight);
-    count++;
-    for (var token = 0u; token < BATCH; token++) {
-      let at = token * stride + 2u * eight;
-      sixteen[token] +=
-        vec4f(eight_sum(a, at), eight_sum(b, at), eight_sum(c, at), eight_sum(d, at));
-      if (count % 16u == 0u) {
-        total[token] += sixteen[token];
-        sixteen[token] = vec4f(0.0);
+  var total = array<f32, 16>();
+  for (var eight = part * SPAN + lane % SPAN; eight < EIGHTS; ) {
+    var recent = array<f32, 16>();
+    for (var i = 0u; i < 16u && eight < EIGHTS; i++) {
+      for (var token = 0u; token < BATCH; token++) {
+        let lo = x[token * stride + 2u * eight];
+        let hi = x[token * stride + 2u * eight + 1u];
+        for (var r = 0u; r < TALL; r++) {
+          recent[token * TALL + r] += eight_sum(load8(rows[r], eight), lo, hi);
+        }
       }
+      eight += SPAN * SPLIT;
     }
+    for (var i = 0u; i < TALL * BATCH; i++) { total[i] += recent[i]; }
   }
 
-  // reduce over the lanes and write
+  // add up the lanes of a line and write
   for (var token = 0u; token < BATCH; token++) {
-    let sums = reduce(lane, total[token] + sixteen[token]);
-    write(token, first, lane, sums);
+    for (var r = 0u; r < TALL; r++) { leave(lane, r, token, total[token * TALL + r]); }
   }
+  workgroupBarrier();
+  write(block, part, lane, vec2f(1.0));
 }

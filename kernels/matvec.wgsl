@@ -3,132 +3,139 @@
 //   codes, codes4, scales, codebook       see parts/weights: bindings 0 to 3
 //   x     [BATCH, UNITS * 32] as vec4f    f32   a row ends in zeros beyond COLS
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
-//   y     [BATCH, OUT_ROWS]               f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to
-//                                               where ADD; where GATED the first half of W's rows are gates
-//                                               and the second half ups: y [BATCH, ROWS / 2] = silu(gate) * up
+//   y     [BATCH, OUT_ROWS]               f32   see parts/lines
 //
-// Two scales without a choice for each weight: with level v, w = a v + b |v|, a = (s_pos + s_neg) / 2,
-// b = (s_pos - s_neg) / 2, so a group needs sum v x and sum |v| x and one look at its scales. On the
-// side of the smaller scale the two cancel, hence the bound: against f64,
+// A lane takes one unit of x into registers and multiplies it with that unit of TALL rows. STAGED, the
+// workgroup first copies the units of a step to workgroup memory, since lanes that each read 128 bytes
+// at a stride of 128 waste most of what a cache of a GPU hands out; a CPU does not care.
+//
+// Two scales without a choice for each weight: with level v, w = (a v + b |v|) / 2, a = s_pos + s_neg,
+// b = s_pos - s_neg, so a group needs sum v x and sum |v| x and one look at its scales. On the side of
+// the smaller scale the two cancel, hence the bound: against f64,
 //   |y - ref| <= 16 * 2^-24 * sum |x| |level| max(s_pos, s_neg)     with two scales
 //   |y - ref| <= 16 * 2^-24 * sum |x w|                             otherwise
-// Sums go up in steps (4, 8, lanes, 8, tree) so that the bound does not grow with COLS.
+// Sums go up in steps (16, 2, 8 units, all units of a lane, 8 lanes, all) so that it does not grow with COLS.
 //
-// dispatch: one workgroup for ROWS / 4 rows, folded over x and y; its lanes stride over the units
-// parts:    weights, reduce
+// dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
+// parts:    weights, lines
 // spec:     matvec() in lib/linear_reference.ts
 
-override BATCH: u32 = 1;
-override BIAS: bool = false;
-override ADD: bool = false;
-override GATED: bool = false;
-override FIRST_ROW: u32 = 0;
-override OUT_ROWS: u32;
+override STAGED: bool = true;
 
 @group(0) @binding(4) var<storage, read> x: array<vec4f>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
-// The lane's activations of one unit, [BATCH, 8] vec4f, shared by four rows.
+// The lane's activations of one unit, [BATCH, 8] vec4f.
 var<private> tokens: array<vec4f, 16>;
+// Those of a step, [BATCH, SPAN, 9]: the ninth keeps lanes off each other's banks.
+override FOURS: u32 = select(1u, BATCH * SPAN * 9u, STAGED);
+var<workgroup> stage: array<vec4f, FOURS>;
 
-// sum w x over `words` words of eight columns, for each token; the first word is at column 8 word.
-fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f) -> vec2f {
-  var even = array<vec4f, 2>();  // sum v x, by column modulo 4
-  var size = array<vec4f, 2>();  // sum |v| x
+// Activations of units first .. first + SPAN to workgroup memory, zeros beyond the last.
+fn fill_stage(first: u32, lane: u32) {
+  for (var i = lane; i < BATCH * SPAN * 8u; i += WORKGROUP) {
+    let token = i / (SPAN * 8u);
+    let unit = first + i / 8u % SPAN;
+    let four = x[8u * (token * UNITS + min(unit, UNITS - 1u)) + i % 8u];
+    stage[9u * (i / 8u) + i % 8u] = select(vec4f(0.0), four, unit < UNITS);
+  }
+}
+
+// Takes the lane's activations of a unit, the `across`-th of its step.
+fn take_tokens(unit: u32, across: u32) {
+  for (var token = 0u; token < BATCH; token++) {
+    for (var i = 0u; i < 8u; i++) {
+      if (STAGED) { tokens[8u * token + i] = stage[9u * (token * SPAN + across) + i]; }
+      else { tokens[8u * token + i] = x[8u * (token * UNITS + unit) + i]; }
+    }
+  }
+}
+
+fn add_four(v: vec4f, t: vec4f, sum: f32) -> f32 {
+  return fma(v.w, t.w, fma(v.z, t.z, fma(v.y, t.y, fma(v.x, t.x, sum))));
+}
+
+// sum w x over `words` words of eight columns; with two scales, twice that.
+fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f32 {
+  var low = 0.0;   // sum v x of the first four columns of each word
+  var high = 0.0;  // of the last four
+  var low_size = 0.0;
+  var high_size = 0.0;
   for (var i = word; i < word + words; i++) {
     var v = decode8(units[i]);
     if (SCALING == 2u) { v = Eight(v.lo - scale.y, v.hi - scale.y); }
-    for (var token = 0u; token < BATCH; token++) {
-      let lo = tokens[8u * token + 2u * i];
-      let hi = tokens[8u * token + 2u * i + 1u];
-      even[token] = fma(v.lo, lo, even[token]);
-      even[token] = fma(v.hi, hi, even[token]);
-      if (SCALING == 1u) {
-        size[token] = fma(abs(v.lo), lo, size[token]);
-        size[token] = fma(abs(v.hi), hi, size[token]);
-      }
+    let lo = tokens[8u * token + 2u * i];
+    let hi = tokens[8u * token + 2u * i + 1u];
+    low = add_four(v.lo, lo, low);
+    high = add_four(v.hi, hi, high);
+    if (SCALING == 1u) {
+      low_size = add_four(abs(v.lo), lo, low_size);
+      high_size = add_four(abs(v.hi), hi, high_size);
     }
   }
-  let all = vec4f(1.0);
-  let sums = vec2f(dot(even[0], all), dot(even[1], all));
-  if (SCALING != 1u) { return sums * scale.x; }
-  let sizes = vec2f(dot(size[0], all), dot(size[1], all));
-  return sums * (0.5 * (scale.x + scale.y)) + sizes * (0.5 * (scale.x - scale.y));
+  let sum = low + high;
+  if (SCALING != 1u) { return sum * scale.x; }
+  return fma(sum, scale.x + scale.y, (low_size + high_size) * (scale.x - scale.y));
 }
 
-// sum w x over one unit of one row, for each token.
-fn unit_sum(row: u32, unit: u32) -> vec2f {
-  let words = load_unit(row, unit);
-  let group = unit * 32u / GROUP;
-  if (GROUP >= 32u) { return group_sum(words, 0u, 4u, load_scales(row, group)); }
-  let last = min(group + 1u, GROUPS - 1u); // a short last unit has one group
-  return group_sum(words, 0u, 2u, load_scales(row, group)) +
-    group_sum(words, 2u, 2u, load_scales(row, last));
-}
-
-// Row r of the four that a workgroup sums: in turn, or two gates and their two ups.
-fn row_of(first: u32, r: u32) -> u32 {
-  if (GATED) { return min(first / 2u + r % 2u, ROWS / 2u - 1u) + r / 2u * (ROWS / 2u); }
-  return min(first + r, ROWS - 1u);
-}
-
-// Writes the sums of four rows: a lane a row, or a lane a gate and its up.
-fn write(token: u32, first: u32, lane: u32, sums: vec4f) {
-  if (GATED) {
-    let row = first / 2u + lane;
-    if (lane < 2u && row < ROWS / 2u) {
-      let gate = sums[lane];
-      y[token * OUT_ROWS + row] = gate / (1.0 + exp(-gate)) * sums[lane + 2u];
-    }
-    return;
-  }
-  let row = first + lane;
-  if (lane < 4u && row < ROWS) {
-    let at = FIRST_ROW + row;
-    let sum = sums[lane] + select(0.0, bias[at], BIAS);
-    y[token * OUT_ROWS + at] = select(0.0, y[token * OUT_ROWS + at], ADD) + sum;
-  }
+// The same over one unit; groups of 16 columns have two in it. `at` is of the row's first unit and group.
+fn unit_sum(words: vec4u, at: vec2u, unit: u32, token: u32) -> f32 {
+  let group = at.y + unit * 32u / GROUP;
+  if (GROUP >= 32u) { return group_sum(words, 0u, 4u, scales_at(group), token); }
+  let last = min(group + 1u, at.y + GROUPS - 1u); // a short last unit has one group
+  return group_sum(words, 0u, 2u, scales_at(group), token) +
+    group_sum(words, 2u, 2u, scales_at(last), token);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) block: vec3u,
-  @builtin(num_workgroups) blocks: vec3u,
+  @builtin(workgroup_id) id: vec3u,
+  @builtin(num_workgroups) ids: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
   load_table(lane, WORKGROUP);
 
-  // the four rows that are mine; those beyond the last repeat it and are not written
-  let first = 4u * (block.y * blocks.x + block.x);
-  if (first >= ROWS) { return; } // uniform over the workgroup
+  // the rows and columns that are mine
+  let block = (id.y * ids.x + id.x) / SPLIT;
+  let part = (id.y * ids.x + id.x) % SPLIT;
+  let across = lane % SPAN;
+  var rows: array<vec2u, 8>; // first unit and first group of each
+  for (var r = 0u; r < TALL; r++) {
+    let row = row_of(block * LINES + lane / SPAN, r);
+    rows[r] = vec2u(row * UNITS, first_group(row));
+  }
 
-  // loop over the columns; eight units are summed before they join the total
-  var total = array<vec4f, 2>();
-  var eight = array<vec4f, 2>();
-  var count = 0u;
-  for (var unit = lane; unit < UNITS; unit += WORKGROUP) {
-    for (var token = 0u; token < BATCH; token++) {
-      for (var i = 0u; i < 8u; i++) {
-        tokens[8u * token + i] = x[8u * (token * UNITS + unit) + i];
+  // loop over the columns, a unit a lane and step; eight are summed before they join the total
+  var total = array<f32, 16>();
+  for (var first = part * SPAN; first < UNITS; ) {
+    var recent = array<f32, 16>();
+    for (var i = 0u; i < 8u && first < UNITS; i++) {
+      if (STAGED) {
+        fill_stage(first, lane);
+        workgroupBarrier();
       }
+      let unit = min(first + across, UNITS - 1u);
+      if (STAGED || first + across < UNITS) {
+        take_tokens(unit, across);
+        for (var r = 0u; r < TALL; r++) {
+          let words = unit_at(rows[r].x + unit);
+          for (var token = 0u; token < BATCH; token++) {
+            recent[token * TALL + r] += unit_sum(words, rows[r], unit, token);
+          }
+        }
+      }
+      if (STAGED) { workgroupBarrier(); }
+      first += SPAN * SPLIT;
     }
-    for (var r = 0u; r < 4u; r++) {
-      let sums = unit_sum(row_of(first, r), unit);
-      eight[0][r] += sums.x;
-      eight[1][r] += sums.y;
-    }
-    count++;
-    if (count % 8u == 0u) {
-      total[0] += eight[0];
-      total[1] += eight[1];
-      eight = array<vec4f, 2>();
-    }
+    for (var i = 0u; i < TALL * BATCH; i++) { total[i] += recent[i]; }
   }
 
-  // reduce over the lanes and write
+  // add up the lanes of a line and write
   for (var token = 0u; token < BATCH; token++) {
-    let sums = reduce(lane, total[token] + eight[token]) * codebook.factor.x * codebook.factor.y;
-    write(token, first, lane, sums);
+    for (var r = 0u; r < TALL; r++) { leave(lane, r, token, total[token * TALL + r]); }
   }
+  workgroupBarrier();
+  let once = select(1.0, 0.5, SCALING == 1u);
+  write(block, part, lane, vec2f(codebook.factor.x * once, codebook.factor.y));
 }

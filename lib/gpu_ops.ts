@@ -16,8 +16,9 @@ import { type Dispatch, empty, type Gpu, type Launch, prepare } from "./launch.t
 import type { ModelConfig } from "./model_config.ts";
 import type { Ops } from "./ops.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
+import { launchesOf, type Recorded } from "./product.ts";
 import type { Slice } from "./resident.ts";
-import { lanes, tilingOf } from "./tiling.ts";
+import { lanes } from "./tiling.ts";
 
 /** A matrix [rows, cols] in slices, with its bias, [rows]. */
 export interface GpuWeight {
@@ -50,12 +51,6 @@ export interface Activations {
   readonly width: number;
   readonly stride: number;
   readonly last?: boolean;
-}
-
-/** A kernel and how it is launched. */
-export interface Recorded {
-  readonly name: KernelName;
-  readonly launch: Launch;
 }
 
 /** Operations that record, and the record. */
@@ -133,12 +128,12 @@ function operations(context: Context): Recorder["ops"] {
       return y;
     },
     addLinear(w, x, into) {
-      recordProduct(context, w, x, into, { ADD: 1 });
+      recordProduct(context, w, x, into, { add: true });
     },
     gatedLinear(w, x) {
       const y = scratch("gated", hidden);
       if (capacity === 1 && w.slices.length === 1 && !w.bias) {
-        recordProduct(context, w, x, y, { GATED: 1 });
+        recordProduct(context, w, x, y, { gated: true });
         return y;
       }
       const both = scratch("gates and ups", 2 * hidden, { stride: 2 * hidden });
@@ -181,31 +176,25 @@ function recordProduct(
   w: GpuWeight,
   x: Activations,
   y: Activations,
-  options: { ADD?: number; GATED?: number },
+  options: { add?: boolean; gated?: boolean },
 ): void {
-  const one = context.capacity === 1 || x.last === true;
+  const { add, capacity, device, scratch, step, unused } = context;
+  const one = capacity === 1 || x.last === true;
   for (const slice of w.slices) {
-    const tiling = tilingOf(
-      context.device,
-      one ? "matvec" : "matmul",
+    const launches = launchesOf(device, {
+      kind: one ? "matvec" : "matmul",
       slice,
-      one ? 1 : context.capacity,
-    );
-    const buffers = [...slice.buffers, x.buffer, w.bias ?? context.unused, y.buffer];
-    context.add(tiling.name, {
-      constants: {
-        ...slice.constants,
-        ...tiling.constants,
-        ...options,
-        FIRST_ROW: slice.firstRow,
-        OUT_ROWS: y.stride,
-        BIAS: w.bias ? 1 : 0,
-        ...(one && { BATCH: 1 }),
-      },
-      buffers: one ? buffers : [...buffers, context.step],
-      workgroups: Math.ceil(slice.rows / tiling.rows) *
-        Math.ceil(context.capacity / tiling.tokens),
+      tokens: one ? 1 : capacity,
+      x: x.buffer,
+      y: y.buffer,
+      outRows: y.stride,
+      bias: w.bias,
+      unused,
+      step,
+      parts: (bytes) => scratch(`parts of ${bytes} bytes`, bytes / 4, { tokens: 1 }).buffer,
+      ...options,
     });
+    for (const { name, launch } of launches) add(name, launch);
   }
 }
 

@@ -12,6 +12,7 @@ import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
 import dequantise from "../kernels/dequantise.wgsl" with { type: "text" };
 import embed from "../kernels/embed.wgsl" with { type: "text" };
 import embedPacked from "../kernels/embed_packed.wgsl" with { type: "text" };
+import joinParts from "../kernels/join.wgsl" with { type: "text" };
 import matmul from "../kernels/matmul.wgsl" with { type: "text" };
 import matmulQuads from "../kernels/matmul_quads.wgsl" with { type: "text" };
 import matvec from "../kernels/matvec.wgsl" with { type: "text" };
@@ -25,6 +26,7 @@ import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
 import quads from "../kernels/parts/quads_subgroup.wgsl" with { type: "text" };
 import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
 import reduceSubgroup from "../kernels/parts/reduce_subgroup.wgsl" with { type: "text" };
+import lines from "../kernels/parts/lines_portable.wgsl" with { type: "text" };
 import tile from "../kernels/parts/tile_portable.wgsl" with { type: "text" };
 import weights from "../kernels/parts/weights_portable.wgsl" with { type: "text" };
 import { joinKernel, type Kernel } from "./launch.ts";
@@ -44,18 +46,20 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   weights: { portable: weights },
   dense: { portable: dense },
   reduce: { subgroup: reduceSubgroup, portable: reduce },
+  lines: { portable: lines },
   tile: { portable: tile },
   quads: { subgroup: quads },
 };
 
 /** Text and parts of each kernel. */
 const KERNELS = {
-  matvec: { text: matvec, parts: ["weights", "reduce"] },
+  matvec: { text: matvec, parts: ["weights", "lines"] },
+  join: { text: joinParts, parts: [] },
   matmul: { text: matmul, parts: ["weights", "tile"] },
   matmul_quads: { text: matmulQuads, parts: ["weights", "quads"] },
   dense_matmul_quads: { text: denseMatmulQuads, parts: ["dense", "quads"] },
   dequantise: { text: dequantise, parts: ["weights"] },
-  dense_matvec: { text: denseMatvec, parts: ["dense", "reduce"] },
+  dense_matvec: { text: denseMatvec, parts: ["dense", "lines"] },
   dense_matmul: { text: denseMatmul, parts: ["dense", "tile"] },
   self_test: { text: selfTest, parts: ["weights"] },
   embed: { text: embed, parts: ["dense"] },

@@ -15,8 +15,9 @@ import { download, empty, run, upload } from "./launch.ts";
 import * as reference from "./linear_reference.ts";
 import type { DenseMatrix, Matrix, ProductOptions } from "./linear_reference.ts";
 import { type QuantizedMatrix, UNIT, unitsPerRow } from "./pack.ts";
+import { launchesOf } from "./product.ts";
 import { bindingBytes, load, type Loaded, UNIFORM } from "./resident.ts";
-import { lanes, type ProductKind, tilingOf } from "./tiling.ts";
+import { lanes, type ProductKind } from "./tiling.ts";
 
 export type { DenseMatrix, ProductOptions } from "./linear_reference.ts";
 export { load, type Loaded } from "./resident.ts";
@@ -124,7 +125,6 @@ async function product<M extends Matrix>(
 ): Promise<Float32Array<ArrayBuffer>> {
   const gpu = device.gpu!;
   const { rows, cols } = matrixOf(w);
-  const few = kind === "matvec";
   const stride = UNIT * unitsPerRow(cols);
   const most = Math.max(1, Math.floor(bindingBytes(gpu) / (4 * Math.max(rows, stride))));
   const loaded = "slices" in w ? w : await load(device, w);
@@ -135,23 +135,26 @@ async function product<M extends Matrix>(
     const xBuffer = await upload(gpu, padTokens(x.subarray(token * cols), tokens, cols, stride));
     const yBuffer = empty(gpu, 4 * tokens * rows);
     const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM);
+    const parts: GPUBuffer[] = [];
     for (const slice of loaded.slices) {
-      const tiling = tilingOf(device, kind, slice, tokens);
-      await run(gpu, kernelFor(tiling.name, gpu.features), {
-        constants: {
-          ...slice.constants,
-          FIRST_ROW: slice.firstRow,
-          OUT_ROWS: rows,
-          BIAS: bias ? 1 : 0,
-          ...(few && { BATCH: tokens }),
-          ...tiling.constants,
-        },
-        buffers: [...slice.buffers, xBuffer, biasBuffer, yBuffer, ...(few ? [] : [step])],
-        workgroups: Math.ceil(slice.rows / tiling.rows) * Math.ceil(tokens / tiling.tokens),
+      const launches = launchesOf(device, {
+        kind,
+        slice,
+        tokens,
+        x: xBuffer,
+        y: yBuffer,
+        outRows: rows,
+        bias: bias ? biasBuffer : null,
+        unused: biasBuffer,
+        step,
+        parts: (bytes) => (parts.push(empty(gpu, bytes)), parts.at(-1)!),
       });
+      for (const { name, launch } of launches) {
+        await run(gpu, kernelFor(name, gpu.features), launch);
+      }
     }
     y.set(await download(gpu, yBuffer), token * rows);
-    for (const buffer of [xBuffer, yBuffer, step]) buffer.destroy();
+    for (const buffer of [xBuffer, yBuffer, step, ...parts]) buffer.destroy();
   }
   biasBuffer.destroy();
   if (loaded !== w) loaded.free();

@@ -7,11 +7,12 @@
 
 import type { Device } from "./device.ts";
 import { kernelFor } from "./kernels.ts";
-import { type Dispatch, prepare, upload } from "./launch.ts";
+import { type Dispatch, empty, prepare, upload } from "./launch.ts";
 import { padTokens } from "./linear.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
+import { launchesOf } from "./product.ts";
 import { type Loaded, UNIFORM } from "./resident.ts";
-import { type ProductKind, tilingOf } from "./tiling.ts";
+import type { ProductKind } from "./tiling.ts";
 
 /** Where a product reads and writes. */
 export interface ProductBuffers {
@@ -38,25 +39,28 @@ export async function prepareProduct(
   { tokens, x, y, bias }: ProductBuffers,
 ): Promise<PreparedProduct> {
   const gpu = device.gpu!;
-  const few = kind === "matvec";
   const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM);
   const unused = await upload(gpu, new Float32Array(4));
-  const dispatches = await Promise.all(slices.map((slice) => {
-    const tiling = tilingOf(device, kind, slice, tokens);
-    return prepare(gpu, kernelFor(tiling.name, gpu.features), {
-      constants: {
-        ...slice.constants,
-        FIRST_ROW: slice.firstRow,
-        OUT_ROWS: matrix.rows,
-        BIAS: bias ? 1 : 0,
-        ...(few && { BATCH: tokens }),
-        ...tiling.constants,
-      },
-      buffers: [...slice.buffers, x, bias ?? unused, y, ...(few ? [] : [step])],
-      workgroups: Math.ceil(slice.rows / tiling.rows) * Math.ceil(tokens / tiling.tokens),
-    });
-  }));
-  return { dispatches, free: () => [step, unused].forEach((buffer) => buffer.destroy()) };
+  const own = [step, unused];
+  const parts = (bytes: number) => (own.push(empty(gpu, bytes)), own.at(-1)!);
+  const launches = slices.flatMap((slice) =>
+    launchesOf(device, {
+      kind,
+      slice,
+      tokens,
+      x,
+      y,
+      outRows: matrix.rows,
+      bias: bias ?? null,
+      unused,
+      step,
+      parts,
+    })
+  );
+  const dispatches = await Promise.all(
+    launches.map(({ name, launch }) => prepare(gpu, kernelFor(name, gpu.features), launch)),
+  );
+  return { dispatches, free: () => own.forEach((buffer) => buffer.destroy()) };
 }
 
 /** Activations [tokens, cols] on the device, rows padded for the kernels. */

@@ -26,24 +26,61 @@ export interface Tiling {
 /** Lanes of a workgroup: CPUs want about their vector width, GPUs a wave or two. */
 const LANES = { software: 16, hardware: 64 };
 
+/** Lanes that a GPU should have at work, so that some compute while others wait for memory. */
+const BUSY_LANES = 2 ** 16;
+
 /** How a product of a slice with `tokens` tokens is cut up on this device. */
 export function tilingOf(
   device: Device,
   kind: ProductKind,
-  { packed }: Slice,
+  slice: Slice,
   _tokens: number,
 ): Tiling {
-  const WORKGROUP = lanes(device);
-  if (kind === "matvec") {
-    const name = packed ? "matvec" : "dense_matvec";
-    return { name, rows: 4, tokens: 2, constants: { WORKGROUP } };
-  }
+  const { packed } = slice;
+  if (kind === "matvec") return matvecTiling(slice, matvecShape(device, slice));
   if (!device.software || !device.gpu?.features.has("subgroups")) {
     const name = packed ? "matmul" : "dense_matmul";
     return { name, rows: 32, tokens: 32, constants: {} };
   }
+  const WORKGROUP = lanes(device);
   const name = packed ? "matmul_quads" : "dense_matmul_quads";
   return { name, rows: 4 * WORKGROUP, tokens: 16, constants: { WORKGROUP } };
+}
+
+/** How kernels/parts/lines shares out rows and columns, and what else matvec leaves open. */
+interface MatvecShape {
+  readonly workgroup: number;
+  /** Lanes along a row. */
+  readonly span: number;
+  /** Rows of a lane. */
+  readonly tall: number;
+  /** Workgroups along a row. */
+  readonly split: number;
+  /** Whether activations go through workgroup memory. */
+  readonly staged: boolean;
+  /** Copies of the table of levels. */
+  readonly copies: number;
+}
+
+/** The choice that is good without measuring. */
+function matvecShape(device: Device, slice: Slice): MatvecShape {
+  if (device.software) {
+    return { workgroup: 8, span: 8, tall: 8, split: 1, staged: false, copies: 1 };
+  }
+  const span = [16, 32, 64].find((span) => slice.rows * span >= 4 * BUSY_LANES) ?? 64;
+  const short = slice.rows * span < BUSY_LANES / 4 && slice.constants.COLS >= 8192;
+  return { workgroup: 64, span, tall: 4, split: short ? 4 : 1, staged: true, copies: 1 };
+}
+
+function matvecTiling({ packed }: Slice, shape: MatvecShape): Tiling {
+  const { workgroup, span, tall, split, staged, copies } = shape;
+  const common = { WORKGROUP: workgroup, SPAN: span, TALL: tall, SPLIT: split };
+  return {
+    name: packed ? "matvec" : "dense_matvec",
+    rows: tall * workgroup / span,
+    tokens: 2,
+    constants: packed ? { ...common, STAGED: staged ? 1 : 0, COPIES: copies } : common,
+  };
 }
 
 /** Lanes of a workgroup on this device. */

@@ -22,7 +22,9 @@ function treePaths(): string[] {
 
 /** What is really there, as the README should have it: tests of a module, and what data folders hold, left out. */
 function realPaths(): string[] {
-  const listed = ["", "kernels/", "kernels/parts/", "lib/", "examples/", "bench/", "tests/"];
+  const listed = [
+    ...["", "kernels/", "kernels/parts/", "lib/", "examples/", "bench/", "bench/isa/", "tests/"],
+  ];
   const own = new Set(
     readdirSync(new URL("lib", root)).map((name) => name.replace(".ts", "_test.ts")),
   );

@@ -16,6 +16,7 @@ override BITS: u32;                    // 3 or 4
 override DECODE: u32;                  // 0 e2m1, 1 e2m0, 2 table
 override SCALING: u32;                 // 0 one scale, 1 a scale a side, 2 scale and zero-point
 override F16_SUBNORMALS: bool = true;  // whether unpack2x16float keeps them
+override COPIES: u32 = 1;              // of the table: a power of two, 16 at most
 
 override UNITS: u32 = (COLS + 31u) / 32u;
 override GROUPS: u32 = (COLS + GROUP - 1u) / GROUP;
@@ -30,7 +31,11 @@ struct Codebook {
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<uniform> codebook: Codebook;
 
-var<workgroup> table: array<f32, 16>;
+// The levels of every pair of codes, each COPIES times so that fewer lanes meet in a bank.
+override PAIRS: u32 = select(1u, COPIES << (2u * BITS), DECODE == 2u);
+var<workgroup> table: array<vec2f, PAIRS>;
+// Which of the copies is this lane's.
+var<private> copy: u32;
 
 // Decoded levels of eight columns.
 struct Eight {
@@ -38,18 +43,30 @@ struct Eight {
   hi: vec4f,
 }
 
-// Copies the levels to workgroup memory, where lanes may each look up another one.
+// Writes the table to workgroup memory, where lanes may each look up another pair.
 fn load_table(lane: u32, lanes: u32) {
   if (DECODE == 2u) {
-    for (var i = lane; i < 16u; i += lanes) { table[i] = codebook.levels[i / 4u][i % 4u]; }
+    copy = lane % COPIES;
+    for (var i = lane; i < COPIES << (2u * BITS); i += lanes) {
+      table[i] = vec2f(level(extractBits(i / COPIES, 0u, BITS)), level(extractBits(i / COPIES, BITS, BITS)));
+    }
   }
   workgroupBarrier();
 }
 
+fn level(code: u32) -> f32 {
+  return codebook.levels[code / 4u][code % 4u];
+}
+
 // The four words of a unit, eight codes each.
 fn load_unit(row: u32, unit: u32) -> vec4u {
-  if (BITS == 4u) { return codes4[row * UNITS + unit]; }
-  let at = 3u * (row * UNITS + unit);
+  return unit_at(row * UNITS + unit);
+}
+
+// The same, units counted through all rows.
+fn unit_at(unit: u32) -> vec4u {
+  if (BITS == 4u) { return codes4[unit]; }
+  let at = 3u * unit;
   let a = codes[at];
   let b = codes[at + 1u];
   let c = codes[at + 2u];
@@ -61,8 +78,18 @@ fn load_unit(row: u32, unit: u32) -> vec4u {
 
 // Scales of a group: (positive, negative) or (scale, zero-point), or the one scale twice.
 fn load_scales(row: u32, group: u32) -> vec2f {
-  if (SCALING != 0u) { return unpack2x16float(scales[row * GROUPS + group]); }
-  let pair = unpack2x16float(scales[row * ((GROUPS + 1u) / 2u) + group / 2u]);
+  return scales_at(first_group(row) + group);
+}
+
+// Groups before those of a row: with one scale a row has an even number of them.
+fn first_group(row: u32) -> u32 {
+  return row * select((GROUPS + 1u) & ~1u, GROUPS, SCALING != 0u);
+}
+
+// The same as load_scales, groups counted through all rows.
+fn scales_at(group: u32) -> vec2f {
+  if (SCALING != 0u) { return unpack2x16float(scales[group]); }
+  let pair = unpack2x16float(scales[group / 2u]);
   return vec2f(select(pair.x, pair.y, (group & 1u) == 1u));
 }
 
@@ -80,8 +107,9 @@ fn half(bits: u32) -> f32 {
   return select(1.0, -1.0, bits > 0x7fffu) * select(normal, small, magnitude < 2u);
 }
 
-fn lookup(word: u32, j: u32) -> f32 {
-  return table[extractBits(word, BITS * j, BITS)];
+// Pair k of a word.
+fn lookup(word: u32, k: u32) -> vec2f {
+  return table[extractBits(word, 2u * BITS * k, 2u * BITS) * COPIES + copy];
 }
 
 // Decoded levels of the eight codes of a word.
@@ -102,8 +130,8 @@ fn decode8(word: u32) -> Eight {
     );
   }
   return Eight(
-    vec4f(lookup(word, 0u), lookup(word, 1u), lookup(word, 2u), lookup(word, 3u)),
-    vec4f(lookup(word, 4u), lookup(word, 5u), lookup(word, 6u), lookup(word, 7u)),
+    vec4f(lookup(word, 0u), lookup(word, 1u)),
+    vec4f(lookup(word, 2u), lookup(word, 3u)),
   );
 }
 

@@ -1,0 +1,92 @@
+/**
+ * A product of one slice of a matrix as kernel launches: linear.ts runs them on the spot, gpu_ops.ts
+ * records them.
+ *
+ * @module
+ */
+
+import type { Device } from "./device.ts";
+import type { KernelName } from "./kernels.ts";
+import type { Launch } from "./launch.ts";
+import type { Slice } from "./resident.ts";
+import { lanes, type ProductKind, type Tiling, tilingOf } from "./tiling.ts";
+
+/** A kernel and how it is launched. */
+export interface Recorded {
+  readonly name: KernelName;
+  readonly launch: Launch;
+}
+
+/** Y = X W^T + b for the rows of one slice. */
+export interface Product {
+  readonly kind: ProductKind;
+  readonly slice: Slice;
+  /** Tokens in x, for matmul the most there may be. */
+  readonly tokens: number;
+  /** [tokens, whole units of columns] */
+  readonly x: GPUBuffer;
+  /** [tokens, outRows] */
+  readonly y: GPUBuffer;
+  readonly outRows: number;
+  /** [outRows] */
+  readonly bias: GPUBuffer | null;
+  /** Stands where there is no bias. */
+  readonly unused: GPUBuffer;
+  /** How many tokens there are: a uniform, for matmul. */
+  readonly step: GPUBuffer;
+  /** Whether y is added to. */
+  readonly add?: boolean;
+  /** Whether rows are gates and their ups: y = silu(gate) * up, for matvec. */
+  readonly gated?: boolean;
+  /** A buffer of that many bytes, for a product in parts. */
+  parts(bytes: number): GPUBuffer;
+}
+
+/** The launches of a product, by the tiling that suits the device or by a given one. */
+export function launchesOf(
+  device: Device,
+  product: Product,
+  tiling: Tiling = tilingOf(device, product.kind, product.slice, product.tokens),
+): Recorded[] {
+  const { kind, slice, tokens, x, outRows, step } = product;
+  const few = kind === "matvec";
+  const split = few && !product.gated ? tiling.constants.SPLIT ?? 1 : 1;
+  const bias = product.bias ?? product.unused;
+  const y = split > 1 ? product.parts(4 * split * tokens * outRows) : product.y;
+  const how = { BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 };
+  const where = { FIRST_ROW: slice.firstRow, OUT_ROWS: outRows, ...(few && { BATCH: tokens }) };
+  const launches: Recorded[] = [{
+    name: tiling.name,
+    launch: {
+      constants: {
+        ...slice.constants,
+        ...tiling.constants,
+        ...where,
+        ...how,
+        ...(few && { GATED: product.gated ? 1 : 0, SPLIT: split }),
+      },
+      buffers: [...slice.buffers, x, bias, y, ...(few ? [] : [step])],
+      workgroups: split * Math.ceil(slice.rows / tiling.rows) * Math.ceil(tokens / tiling.tokens),
+    },
+  }];
+  if (split > 1) launches.push(joinOf(device, product, { ...where, ...how, SPLIT: split }, y));
+  return launches;
+}
+
+/** The second pass of a product in parts. */
+function joinOf(
+  device: Device,
+  { slice, tokens, bias, unused, y }: Product,
+  constants: Record<string, number>,
+  parts: GPUBuffer,
+): Recorded {
+  const WORKGROUP = lanes(device);
+  return {
+    name: "join",
+    launch: {
+      constants: { ...constants, ROWS: slice.rows, WORKGROUP },
+      buffers: [parts, bias ?? unused, y],
+      workgroups: Math.ceil(slice.rows * tokens / WORKGROUP),
+    },
+  };
+}

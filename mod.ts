@@ -57,6 +57,13 @@ export {
   matvec,
   type ProductOptions,
 } from "./lib/linear.ts";
+export {
+  type PreparedProduct,
+  prepareProduct,
+  type ProductBuffers,
+  uploadTokens,
+} from "./lib/prepared_product.ts";
+export { createTimer, type Timer } from "./lib/timing.ts";
 export * as reference from "./lib/linear_reference.ts";
 
 // Whole checkpoints: what the commands of the same names do
@@ -88,7 +95,15 @@ export { type TextWindows, textWindows, wikitextText } from "./lib/text_windows.
 export { evaluateChoices, evaluateText, type TextScore } from "./lib/evaluate.ts";
 export { type ChoiceItem, readChoices } from "./lib/choices.ts";
 export { compareModels, type Comparison } from "./lib/compare.ts";
-export { type Estimate, estimate, estimateDifference, perplexityOf } from "./lib/statistics.ts";
+export {
+  type Estimate,
+  estimate,
+  estimateDifference,
+  type Median,
+  pairedRatio,
+  perplexityOf,
+  quantile,
+} from "./lib/statistics.ts";
 
 // Tables, by arquero
 export { renderTable, type Row } from "./lib/report.ts";

@@ -39,6 +39,8 @@ export interface FindOptions {
   match?: string;
   /** An instance of Dawn apart from others, which may have found other drivers. */
   instance?: string;
+  /** Whether Dawn's toggles are to be {@linkcode FAST_FLAGS}; npm webgpu alone has any. */
+  fast?: boolean;
   /** Told what native code printed, except for the known warnings. */
   log?: (line: string) => void;
 }
@@ -47,6 +49,23 @@ export interface FindOptions {
 export const dawnSources: readonly Source[] = "Bun" in globalThis
   ? ["bun-webgpu", "webgpu"]
   : ["webgpu"];
+
+/**
+ * Flags of npm webgpu for a fast device: features that Dawn hides (f16 on NVIDIA's Linux driver, what
+ * is experimental), no code around accesses and divisions that kernels keep in bounds themselves,
+ * workgroup memory as it comes, and timestamps to the nanosecond.
+ */
+const FAST_FLAGS: readonly string[] = [
+  "enable-dawn-features=" + [
+    "allow_unsafe_apis",
+    "vulkan_enable_f16_on_nvidia",
+    "use_vulkan_memory_model",
+    "disable_robustness",
+    "disable_workgroup_init",
+    "disable_polyfills_on_integer_div_and_mod",
+  ].join(","),
+  "disable-dawn-features=timestamp_quantization",
+];
 
 const KNOWN_WARNING = /maxDynamic(Uniform|Storage)BuffersPerPipelineLayout artificially reduced/;
 const SOFTWARE = /llvmpipe|lavapipe|softpipe|swiftshader|basic render|software/i;
@@ -69,6 +88,9 @@ const DEADLINE_MS = 60_000;
  */
 export async function findAdapter(source: Source, options: FindOptions = {}): Promise<Found> {
   requireRuntime(source);
+  if (options.fast && source !== "webgpu") {
+    throw new Error(`Binding "${source}" takes no toggles: only "webgpu" does`);
+  }
   const { adapter, lines } = await requestAdapter(source, options);
   const printed = lines.filter((line) => !KNOWN_WARNING.test(line));
   if (!adapter || isNullBackend(adapter)) {
@@ -109,13 +131,15 @@ async function requestAdapter(
 const instances = new Map<string, GPU>();
 
 /** The binding's entry point, one for each set of options, never collected. */
-async function openGpu(source: Source, { match = "", instance = "" }: FindOptions): Promise<GPU> {
+async function openGpu(source: Source, options: FindOptions): Promise<GPU> {
+  const { match = "", instance = "", fast = false } = options;
   if (source === "deno") return navigator.gpu;
-  const key = [source, match, instance].join("\n");
+  const flags = [...(match ? [`adapter=${match}`] : []), ...(fast ? FAST_FLAGS : [])];
+  const key = [source, instance, ...flags].join("\n");
   const known = instances.get(key);
   if (known) return known;
   const gpu = source === "webgpu"
-    ? (await loadNpm<Dawn>("webgpu")).create(match ? [`adapter=${match}`] : [])
+    ? (await loadNpm<Dawn>("webgpu")).create(flags)
     : (await loadNpm<BunDawn>("bun-webgpu")).createGPUInstance();
   instances.set(key, gpu);
   keepForever(gpu);

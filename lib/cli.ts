@@ -186,8 +186,8 @@ function actionOf(name: CommandName, parsed: Args): Action {
       return (context) => dequantizeCommand(options, context);
     }
     case "check": {
-      const binding = readBinding(parsed);
-      return (context) => checkCommand({ path, binding }, context);
+      const options = { path, binding: readBinding(parsed), fast: parsed.fast === true };
+      return (context) => checkCommand(options, context);
     }
     case "generate": {
       const options = readGenerateOptions(parsed);

@@ -139,6 +139,7 @@ examples
 const MODEL_FLAGS = ["binding", "kv", "head"] as const;
 const MODEL_HELP = `
   --binding NAME     webgpu, bun-webgpu, deno, software or cpu; the best there is unless told
+  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits
   --kv f16|f32       numbers of the cache of keys and values; f16 unless told
   --head NAME        format for the head, or for the embedding where that is the head; keep unless
                      told
@@ -147,7 +148,7 @@ const MODEL_HELP = `
 const generate: CommandUsage = {
   words: ["MODEL"],
   string: ["prompt", "tokens", "temperature", "top-p", "top-k", "seed", ...MODEL_FLAGS],
-  boolean: ["chat", "stats"],
+  boolean: ["chat", "stats", "fast"],
   collect: [],
   required: ["prompt"],
   summary: "write on from a prompt",
@@ -175,7 +176,7 @@ examples
 const evaluate: CommandUsage = {
   words: ["MODEL"],
   string: ["text", "choices", "context", "windows", "bos", ...MODEL_FLAGS],
-  boolean: ["wikitext", "stats"],
+  boolean: ["wikitext", "stats", "fast"],
   collect: [],
   required: [],
   summary: "score a model: perplexity of a text, or multiple choice",
@@ -203,7 +204,7 @@ examples
 const compare: CommandUsage = {
   words: ["A", "B"],
   string: ["text", "context", "windows", "bos", "binding", "kv"],
-  boolean: ["wikitext"],
+  boolean: ["wikitext", "fast"],
   collect: [],
   required: ["text"],
   summary: "hold one model against another on a text",
@@ -218,6 +219,7 @@ how often both find the same token likeliest.
   --bos NAME         auto: where the tokenizer puts one; window: before every window; or none
   --wikitext         FILE is raw WikiText: first made what the AFPQ paper scored
   --binding NAME     webgpu, bun-webgpu, deno, software or cpu; the best there is unless told
+  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits
   --kv f16|f32       numbers of the cache of keys and values; f16 unless told
 ${COMMON_HELP.slice(1)}
 
@@ -228,16 +230,17 @@ examples
 const check: CommandUsage = {
   words: ["PATH"],
   string: ["binding"],
-  boolean: [],
+  boolean: ["fast"],
   collect: [],
   required: [],
   summary: "multiply on the device and compare with the reference",
-  help: `afpq check PATH [--binding webgpu|bun-webgpu|deno|software|cpu]
+  help: `afpq check PATH [--binding webgpu|bun-webgpu|deno|software|cpu] [--fast]
 
 Every quantised matrix is multiplied with 1, 2 and 17 tokens, random and one-hot, on the device and
 by the TypeScript reference. Errors are told in units of the bound; exit code 1 above 1.
 
   --binding NAME     this device only; the best there is unless told
+  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits
 ${COMMON_HELP.slice(1)}
 
 examples

@@ -5,7 +5,7 @@
  */
 import { checkCheckpoint, type CheckedTensor } from "./check_checkpoint.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
-import { type Binding, openDevice } from "./device.ts";
+import { type Binding, deviceFacts, deviceText, openDevice } from "./device.ts";
 import { type Row, told } from "./report.ts";
 import { quote } from "./strict_json.ts";
 
@@ -13,25 +13,26 @@ import { quote } from "./strict_json.ts";
 export interface CheckCommandOptions {
   readonly path: string;
   readonly binding?: Binding;
+  /** Whether to try for a fast device. */
+  readonly fast?: boolean;
 }
 
 /** Runs the command. */
 export async function checkCommand(
-  { path, binding }: CheckCommandOptions,
+  { path, binding, fast }: CheckCommandOptions,
   context: CommandContext,
 ): Promise<CommandResult> {
-  const device = await openDevice({ binding, log: context.log });
+  const device = await openDevice({ binding, fast, log: context.log });
   try {
     const tensors = await checkCheckpoint(path, device, context);
     const worst = tensors.reduce((a, b) => b.worst > a.worst ? b : a);
-    const { binding, adapter, backend, software } = device;
     return {
-      json: { device: { binding, adapter, backend, software }, tensors },
+      json: { device: deviceFacts(device), tensors },
       rows: checkRows(tensors),
-      lines: [`${adapter} by ${binding}: worst error ${told(worst.worst)} of the bound`],
+      lines: [`${deviceText(device)}: worst error ${told(worst.worst)} of the bound`],
       failure: worst.worst <= 1
         ? undefined
-        : `Cannot rely on ${quote(adapter)} as errors must stay within the bound: got ${
+        : `Cannot rely on ${quote(device.adapter)} as errors must stay within the bound: got ${
           told(worst.worst)
         } times it for ${quote(worst.name)} at batch ${worst.batch}`,
     };

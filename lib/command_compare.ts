@@ -14,6 +14,7 @@ import {
   readModelOptions,
 } from "./command_model.ts";
 import { compareModels, type Comparison, type ModelScore } from "./compare.ts";
+import { deviceText } from "./device.ts";
 import type { Args } from "./parse_args.ts";
 import { callersPath } from "./read_options.ts";
 import { told } from "./report.ts";
@@ -62,7 +63,7 @@ export async function compareCommand(
         `same token likeliest ${estimated(compared.top1)} of the time`,
         `B loses ${estimated(compared.nllDifference)} nats a token more than A, window by window`,
         `${compared.tokens} tokens in ${compared.windows} windows of ${compared.context}, ` +
-        `${told(compared.seconds)} s, on ${device.adapter} by ${device.binding}`,
+        `${told(compared.seconds)} s, on ${deviceText(device)}`,
       ],
     };
   } finally {

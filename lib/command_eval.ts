@@ -7,7 +7,6 @@ import { readFile } from "node:fs/promises";
 import { readChoices } from "./choices.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
 import {
-  deviceFacts,
   factLines,
   loadPrepared,
   modelFacts,
@@ -18,6 +17,7 @@ import {
   readModelOptions,
   requireIds,
 } from "./command_model.ts";
+import { deviceFacts, deviceText } from "./device.ts";
 import { evaluateChoices, type EvaluateOptions, evaluateText } from "./evaluate.ts";
 import type { LanguageModel } from "./llama.ts";
 import type { Args } from "./parse_args.ts";
@@ -99,7 +99,7 @@ export async function evalCommand(
       const stats = options.stats ? modelFacts(prepared, model) : undefined;
       for (const line of stats ? factLines(stats) : []) context.log(line);
       const json = { ...document, device: deviceFacts(device), ...(stats && { stats }) };
-      return { json, rows, lines: [...lines, `scored on ${device.adapter} by ${device.binding}`] };
+      return { json, rows, lines: [...lines, `scored on ${deviceText(device)}`] };
     } finally {
       model.close();
     }

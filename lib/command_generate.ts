@@ -6,7 +6,6 @@
 import { openChatTemplate } from "./chat_template.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
 import {
-  deviceFacts,
   factLines,
   loadPrepared,
   modelFacts,
@@ -17,6 +16,7 @@ import {
   readModelOptions,
   requireIds,
 } from "./command_model.ts";
+import { deviceFacts, deviceText } from "./device.ts";
 import { complete, type Generated, type GenerateOptions, warmUp } from "./generate.ts";
 import type { LanguageModel } from "./llama.ts";
 import type { Args } from "./parse_args.ts";
@@ -168,5 +168,5 @@ function rateLine(
     `prompt ${told(prefillTokensPerSecond)} tokens/s`,
     ...decodeTokensPerSecond === null ? [] : [`then ${told(decodeTokensPerSecond)}`],
   ];
-  return `${ids.length} tokens, ${rates.join(", ")}, on ${device.adapter} by ${device.binding}`;
+  return `${ids.length} tokens, ${rates.join(", ")}, on ${deviceText(device)}`;
 }

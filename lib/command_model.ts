@@ -21,18 +21,21 @@ import { openTokenizer, requireTokenizerFor, type Tokenizer } from "./tokenizer.
 export interface ModelOptions {
   readonly path: string;
   readonly binding?: Binding;
+  /** Whether to try for a fast device. */
+  readonly fast?: boolean;
   /** Numbers of the cache, f16 unless told. */
   readonly kv?: "f16" | "f32";
   /** Format of the head; null leaves it as it is. */
   readonly head?: string | null;
 }
 
-/** Reads `--binding`, `--kv` and `--head`. */
+/** Reads `--binding`, `--fast`, `--kv` and `--head`. */
 export function readModelOptions(parsed: Args): ModelOptions {
   const head = text(parsed.head) ?? "keep";
   return {
     path: callersPath(parsed._[0] ?? ""),
     binding: readBinding(parsed),
+    fast: parsed.fast === true,
     kv: readOneOf("kv", text(parsed.kv), ["f16", "f32"]),
     head: head === "keep" ? null : readFormat(head).name,
   };
@@ -74,10 +77,10 @@ export function requireIds(ids: ArrayLike<number>, { config }: Prepared): void {
 
 /** Opens a device, as the last thing before weights move. */
 export function openModelDevice(
-  { options: { binding } }: Prepared,
+  { options: { binding, fast } }: Prepared,
   { log }: CommandContext,
 ): Promise<Device> {
-  return openDevice({ binding, log });
+  return openDevice({ binding, fast, log });
 }
 
 /** Loads the weights, with progress; `context` is the most tokens in the cache. */
@@ -94,11 +97,6 @@ export function loadPrepared(
     signal,
     onProgress: (done, total, what) => onProgress(done, total, what, "matrices"),
   });
-}
-
-/** A device as documents show it. */
-export function deviceFacts({ binding, adapter, backend, software }: Device) {
-  return { binding, adapter, backend, software };
 }
 
 /** What a token costs, and bits a weight of the linears without and with the head. */

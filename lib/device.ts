@@ -13,6 +13,10 @@
  * A backend that computes nothing, or wrongly, is refused like one that is absent. Every limit that
  * the adapter has is asked for: the defaults are small, and bun-webgpu refuses a partial list.
  *
+ * A `fast` device is one through npm webgpu with Dawn's toggles of bindings.ts: no checks of bounds in
+ * shaders, f16 on NVIDIA, fine timestamps. Kernels keep in bounds by themselves, so it computes the
+ * same bits. Where it cannot be had the plain one of the same place in the list does the work.
+ *
  * @module
  */
 
@@ -37,6 +41,8 @@ export interface Device {
   readonly backend: string;
   /** Whether the CPU does the work. */
   readonly software: boolean;
+  /** Whether Dawn's toggles are on. */
+  readonly fast: boolean;
   /** The device itself; null is the TypeScript backend. */
   readonly gpu: Gpu | null;
   /** Frees the device; whatever uses it afterwards is rejected. */
@@ -47,6 +53,8 @@ export interface Device {
 export interface DeviceOptions {
   /** Only this binding; without it the default order. */
   binding?: Binding;
+  /** Whether to try for a fast device; where there is none a plain one opens, and `log` is told. */
+  fast?: boolean;
   /** Told, a line at a time, what is fetched, skipped or odd. */
   log?: (line: string) => void;
   /** For the binding "software": true is the embedded GPU alone, false the system's alone. */
@@ -72,6 +80,31 @@ export interface DeviceOptions {
  * ```
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
+  const refused: string[] = [];
+  const device = await open({ ...options, refused: (reason) => void refused.push(reason) });
+  if (options.fast && !device.fast && device.gpu) {
+    const reason = refused.at(-1) ?? "it has no toggles";
+    options.log?.(`No fast device (${reason}): a plain one does the work`);
+  }
+  return device;
+}
+
+/** A device by its adapter and binding, for people. */
+export function deviceText({ adapter, binding, fast }: Device): string {
+  return `${adapter} by ${binding}${fast ? ", fast" : ""}`;
+}
+
+/** A device as documents show it. */
+export function deviceFacts({ binding, adapter, backend, software, fast }: Device) {
+  return { binding, adapter, backend, software, fast };
+}
+
+/** Options, and who is told why a device is not fast. */
+interface OpenOptions extends DeviceOptions {
+  readonly refused: (reason: string) => void;
+}
+
+async function open(options: OpenOptions): Promise<Device> {
   const { binding } = options;
   if (binding === undefined) return await openBest(options);
   if (!bindings.includes(binding)) {
@@ -89,6 +122,20 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   }
 }
 
+/** Opens with toggles where that is asked for and goes, else without. */
+async function openEither(
+  { fast, refused }: OpenOptions,
+  act: (fast: boolean) => Promise<Device>,
+): Promise<Device> {
+  if (!fast) return await act(false);
+  try {
+    return await act(true);
+  } catch (error) {
+    refused((error as Error).message);
+    return await act(false);
+  }
+}
+
 /** Every limit of an adapter or device, as a plain object. */
 export function limitsOf({ limits }: GPUAdapter | GPUDevice): Record<string, number> {
   const all: Record<string, number> = {};
@@ -99,9 +146,9 @@ export function limitsOf({ limits }: GPUAdapter | GPUDevice): Record<string, num
   return all;
 }
 
-async function openBest(options: DeviceOptions): Promise<Device> {
+async function openBest(options: OpenOptions): Promise<Device> {
   const attempts: (() => Promise<Device>)[] = [
-    ...dawnSources.map((source) => () => openSource(source, options, isHardware)),
+    ...sourcesOf(options).map((source) => () => openSource(source, options, isHardware)),
     () => openSource("deno", options, isHardware),
     () => openSoftware({ ...options, embedded: false }),
     () => openSoftware({ ...options, embedded: true }),
@@ -124,40 +171,59 @@ type Accept = (found: Found) => boolean;
 const isHardware: Accept = ({ software }) => !software;
 const isSoftware: Accept = ({ software }) => software;
 
+/** Dawn's bindings, the one with toggles first where they are asked for. */
+function sourcesOf({ fast }: DeviceOptions): readonly Source[] {
+  return fast ? [...new Set<Source>(["webgpu", ...dawnSources])] : dawnSources;
+}
+
 async function openSource(
   source: Source,
-  { log }: DeviceOptions,
+  options: OpenOptions,
   accept: Accept = () => true,
 ): Promise<Device> {
-  const found = await findAdapter(source, { log });
-  if (!accept(found)) throw new Error(`Binding "${source}" has "${found.name}" only`);
-  return await openAdapter(source, found);
+  return await openEither(options, async (fast) => {
+    const found = await findAdapter(source, { log: options.log, fast });
+    if (!accept(found)) throw new Error(`Binding "${source}" has "${found.name}" only`);
+    return await openAdapter(source, found, fast);
+  });
 }
 
 /** The system's software Vulkan, then the embedded one, or the one of the two that is asked for. */
-async function openSoftware(options: DeviceOptions): Promise<Device> {
+async function openSoftware(options: OpenOptions): Promise<Device> {
   const { log, embedded, fetch } = options;
   if (embedded !== true) {
     const device = await openSystemSoftware(options);
     if (device) return device;
     if (embedded === false) throw new Error("The system has no software Vulkan (such as lavapipe)");
   }
-  return await withSoftwareGpu({ log, fetch }, () =>
-    firstOf(dawnSources, async (source) => {
-      const found = await findAdapter(source, { instance: "embedded", log });
-      return await openAdapter("software", found);
-    }));
+  return await withSoftwareGpu(
+    { log, fetch },
+    () =>
+      firstOf(sourcesOf(options), (source) =>
+        openEither(options, async (fast) => {
+          const found = await findAdapter(source, { instance: "embedded", log, fast });
+          return await openAdapter("software", found, fast);
+        })),
+  );
 }
 
 /** Where the best adapter is hardware, npm webgpu can still name lavapipe's. */
-async function openSystemSoftware({ log }: DeviceOptions): Promise<Device | null> {
+async function openSystemSoftware(options: OpenOptions): Promise<Device | null> {
+  const { log } = options;
   const searches = [
-    ...dawnSources.map((source) => [source, { log }] as const),
+    ...sourcesOf(options).map((source) => [source, { log }] as const),
     ["webgpu", { match: "llvmpipe", log }] as const,
   ];
   for (const [source, search] of searches) {
     const found = await findAdapter(source, search).catch(() => null);
-    if (found && isSoftware(found)) return await openAdapter("software", found);
+    if (!found || !isSoftware(found)) continue;
+    return await openEither(options, async (fast) => {
+      return await openAdapter(
+        "software",
+        fast ? await findAdapter(source, { ...search, fast }) : found,
+        fast,
+      );
+    });
   }
   return null;
 }
@@ -179,7 +245,7 @@ async function firstOf(
 }
 
 /** A device with all the adapter has, self-tested. */
-async function openAdapter(binding: Binding, found: Found): Promise<Device> {
+async function openAdapter(binding: Binding, found: Found, fast: boolean): Promise<Device> {
   const { adapter, name, backend, software } = found;
   const request = adapter.requestDevice({
     requiredFeatures: WANTED_FEATURES.filter((feature) => adapter.features.has(feature)),
@@ -193,7 +259,7 @@ async function openAdapter(binding: Binding, found: Found): Promise<Device> {
     device.destroy();
     throw selfTestError(found, cause as Error);
   }
-  return { binding, adapter: name, backend, software, gpu, close: () => closeGpu(gpu) };
+  return { binding, adapter: name, backend, software, fast, gpu, close: () => closeGpu(gpu) };
 }
 
 const WANTED_FEATURES: GPUFeatureName[] = ["shader-f16", "timestamp-query", "subgroups"];
@@ -205,6 +271,7 @@ function typescriptDevice(): Device {
     adapter: "TypeScript",
     backend: "typescript",
     software: true,
+    fast: false,
     gpu: null,
     close,
   };

@@ -170,11 +170,18 @@ export async function prepare(gpu: Gpu, kernel: Kernel, launch: Launch): Promise
 }
 
 /** Enqueues dispatches, in order, as one submission; each sees what those before it wrote. */
-export async function submit(gpu: Gpu, dispatches: Dispatch[]): Promise<void> {
-  const names = dispatches.map(({ kernel }) => kernel.name).join(", ");
+export async function submit(
+  gpu: Gpu,
+  dispatches: readonly Dispatch[],
+  timestampWrites?: GPUComputePassTimestampWrites,
+): Promise<void> {
+  const names = [...new Set(dispatches.map(({ kernel }) => kernel.name))].join(", ");
   await guarded(gpu, `run kernel "${names}"`, () => {
     const encoder = gpu.device.createCommandEncoder({ label: names });
-    const pass = encoder.beginComputePass({ label: names });
+    const pass = encoder.beginComputePass({
+      label: names,
+      ...(timestampWrites && { timestampWrites }),
+    });
     for (const { pipeline, bindings, workgroups: [x, y] } of dispatches) {
       if (x * y === 0) continue;
       pass.setPipeline(pipeline);

@@ -162,7 +162,12 @@ async function product<M extends Matrix>(
 }
 
 /** Tokens of `cols` numbers, each padded with zeros to `stride`. */
-function padTokens(x: Float32Array, batch: number, cols: number, stride: number): Float32Array {
+export function padTokens(
+  x: Float32Array,
+  batch: number,
+  cols: number,
+  stride: number,
+): Float32Array {
   if (cols === stride) return x.subarray(0, batch * cols);
   const padded = new Float32Array(batch * stride);
   for (let token = 0; token < batch; token++) {

@@ -6,11 +6,12 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 const LAYERS: Record<string, string> = {
   leaves:
     "permission npm report progress parse_args nearest glob json_string strict_json hashed_file " +
-    "pattern_syntax pattern csv statistics sampling",
+    "pattern_syntax pattern csv sampling statistics",
   numbers: "codebook float16 dtype format pack rounding quantizer quantization_error",
-  gpu: "gpu launch kernels self_test native bindings software_gpu device",
+  gpu: "gpu launch kernels self_test native bindings software_gpu device timing",
   operations:
-    "linear_reference pointwise_reference attention_reference resident tiling product linear",
+    "linear_reference pointwise_reference attention_reference resident tiling product linear " +
+    "prepared_product",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_tensors",
   text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +
@@ -100,12 +101,17 @@ test("lib/ imports its own files and node: alone; npm packages come through lib/
   assert.deepEqual({ foreign, dynamic }, { foreign: [], dynamic: ["native", "npm"] });
 });
 
-test("examples and benches import mod.ts and each other, and nothing of lib/", () => {
+test("examples import mod.ts and each other, and nothing of lib/", () => {
   const allowed = /^(\.\.\/mod\.ts|\.\/[\w-]+\.(ts|txt)|node:[\w/]+)$/;
-  const foreign = ["examples", "bench"].flatMap((folder) => {
-    return namesIn(folder, ".ts").flatMap((name) => importsOf(`${folder}/${name}.ts`))
-      .filter((path) => !allowed.test(path));
-  });
+  const foreign = namesIn("examples", ".ts").flatMap((name) => importsOf(`examples/${name}.ts`))
+    .filter((path) => !allowed.test(path));
+  assert.deepEqual(foreign, []);
+});
+
+test("benches import this project's modules and node:, and no package", () => {
+  const allowed = /^(\.\.\/mod\.ts|(\.\.\/lib|\.)\/\w+\.ts|\.\/\w+\.wgsl|node:[\w/]+)$/;
+  const foreign = namesIn("bench", ".ts").flatMap((name) => importsOf(`bench/${name}.ts`))
+    .filter((path) => !allowed.test(path));
   assert.deepEqual(foreign, []);
 });
 
@@ -115,6 +121,14 @@ test("the costs of kernels look into lib/, which lib/ does not know, and import 
     .filter((path) => !allowed.test(path));
   assert.deepEqual(foreign, []);
 });
+
+for (const name of namesIn("bench", ".wgsl")) {
+  test(`bench/${name}.wgsl states its contract`, () => {
+    const text = read(`bench/${name}.wgsl`);
+    assert.match(headerOf(text), new RegExp(`^// ${name}: `));
+    assert.deepEqual(missing(headerOf(text), ["dispatch:", "parts:", ...bindingsIn(text)]), []);
+  });
+}
 
 test("only cli.ts prints or exits", () => {
   const talks = /\bconsole\.|process\.(stdout|stderr)\.write|process\.exit(Code)?\b|Deno\.exit/;
@@ -187,7 +201,7 @@ test(`no source file is longer than ${MOST_LINES} lines, no function than 100`, 
     ...["lib", "examples", "bench", "bench/isa", "tests"].flatMap((folder) =>
       filesIn(folder, ".ts")
     ),
-    ...["kernels", "kernels/parts"].flatMap((folder) => filesIn(folder, ".wgsl")),
+    ...["kernels", "kernels/parts", "bench"].flatMap((folder) => filesIn(folder, ".wgsl")),
   ];
   const lines = (path: string) => read(path).trimEnd().split("\n").length;
   assert.deepEqual(files.filter((path) => lines(path) > MOST_LINES), Object.keys(LONG));

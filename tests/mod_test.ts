@@ -12,14 +12,14 @@ const NAMES = [
   ..."packedSources packedTensors readPacked".split(" "),
   // the device and its products
   ..."openDevice bindings load matvec matmul dequantise denseMatvec denseMatmul".split(" "),
-  "reference",
+  ..."prepareProduct uploadTokens createTimer reference".split(" "),
   // whole checkpoints
   ..."quantizeCheckpoint dequantizeCheckpoint verifyCheckpoint inspectCheckpoint".split(" "),
   ..."checkCheckpoint checkMatrix worstOf".split(" "),
   // models
   ..."loadModel openTokenizer openChatTemplate createSampler generate complete warmUp".split(" "),
   ..."textWindows wikitextText evaluateText evaluateChoices readChoices compareModels".split(" "),
-  ..."estimate estimateDifference perplexityOf".split(" "),
+  ..."estimate estimateDifference perplexityOf quantile pairedRatio".split(" "),
   // tables
   "renderTable",
 ];

@@ -1,0 +1,173 @@
+/**
+ * The bench's command line, read: what is wrong with it is wrong usage, told in one line.
+ *
+ * @module
+ */
+import { type Binding, bindings } from "../lib/device.ts";
+import { type Format, formatNames } from "../lib/format.ts";
+import { nearest } from "../lib/nearest.ts";
+import type { Group } from "../lib/pack.ts";
+import { type Args, parseArgs } from "../lib/parse_args.ts";
+import {
+  callersPath,
+  readFormat,
+  readGroup,
+  readNumber,
+  readOneOf,
+  text,
+  UsageError,
+} from "../lib/read_options.ts";
+import { quote } from "../lib/strict_json.ts";
+import { type Model, models, projections, type Shape, shapes } from "./shapes.ts";
+
+/** What is timed, in the order of importance. */
+export const cases = ["copy", "empty", "matvec", "decode", "small-batch", "matmul"] as const;
+export type Case = typeof cases[number];
+
+/** What the command line says; undefined is what it leaves open. */
+export interface BenchOptions {
+  readonly only?: Case;
+  /** Formats with their side, f16 or f32. */
+  readonly formats?: readonly string[];
+  readonly shapes?: readonly Shape[];
+  /** Models named among the shapes, for `decode`. */
+  readonly models?: readonly Model[];
+  readonly batches?: readonly number[];
+  readonly group: Group;
+  readonly rounds?: number;
+  readonly json?: string;
+  readonly all: boolean;
+  readonly fast: boolean;
+  readonly binding?: Binding;
+}
+
+/** `bench report`, read. */
+export interface ReportOptions {
+  readonly files: readonly string[];
+  readonly out: string;
+}
+
+export const help = `bench [--only CASE] [--formats a,b] [--shapes 4096x4096,llama-2-7b]
+bench report A.json B.json [--out DIR]
+
+Times products on the GPU against dense f16, against one scale, and against two rivals, in interleaved
+rounds, each kernel first checked. Without arguments: the 7B shapes and one MLP of 70B, fp4, nf4, int4
+and nf3, batches 1, 8, 64, 512, most important first, for 10 minutes.
+
+  --only CASE        copy, empty, matvec (batch 1-2), decode (all linears of a token), small-batch
+                     (3-32) or matmul (more)
+  --formats LIST     such as fp4,nf4-asym,f16; without a side both
+  --shapes LIST      ROWSxCOLS, or names: ${models.map(({ name }) => name).join(", ")}, or one
+                     layer's, such as llama-2-7b.down
+  --batches LIST     tokens at once
+  --group N          columns that share scales: 16, 32, 64, 128, 256 or row; 128 unless told
+  --rounds N         of all variants side by side; 25 unless told, 15 where the CPU plays the GPU
+  --json FILE        every number
+  --all              every shape and format, however long it takes
+  --strict           a device without Dawn's toggles; unless told, --fast
+  --binding NAME     ${bindings.filter((name) => name !== "cpu").join(", ")}; also --device
+  -h, --help         this text
+
+report makes one table of several machines' files, and in DIR (the current one unless told)
+roofline.svg and speedup.svg.`;
+
+const STRINGS = ["only", "formats", "shapes", "batches", "group", "rounds", "json"];
+const FLAGS = ["all", "fast", "strict", "help"];
+
+/** Reads the flags of a run; null is a request for help. */
+export function readBenchOptions(args: readonly string[]): BenchOptions | null {
+  const parsed = parse(args, [...STRINGS, "binding", "device"], FLAGS);
+  if (parsed.help) return null;
+  if (parsed._.length > 0) refuse(parsed._[0], "command", ["report"]);
+  if (parsed.fast && parsed.strict) {
+    throw new UsageError("Cannot run as the device must be --fast or --strict: got both");
+  }
+  const named = listOf(parsed, "shapes", (word) => word);
+  const only = readOneOf("only", text(parsed.only), cases);
+  return {
+    only,
+    formats: listOf(parsed, "formats", formatsOf),
+    shapes: named && listOf(parsed, "shapes", shapesOf),
+    models: named && models.filter(({ name }) => named.includes(name)),
+    batches: listOf(parsed, "batches", (word) => batchOf(word)),
+    group: readGroup(text(parsed.group) ?? "128"),
+    rounds: readNumber(parsed, "rounds", { least: 3, most: 10_000 }),
+    json: parsed.json === undefined ? undefined : callersPath(text(parsed.json)!),
+    all: parsed.all === true,
+    fast: parsed.strict !== true,
+    binding: readOneOf("binding", text(parsed.binding) ?? text(parsed.device), bindings),
+  };
+}
+
+/** Reads the words of a report. */
+export function readReportOptions(args: readonly string[]): ReportOptions | null {
+  const parsed = parse(args, ["out"], ["help"]);
+  if (parsed.help) return null;
+  if (parsed._.length === 0) {
+    throw new UsageError("Cannot make a report as files must be given: got none");
+  }
+  return { files: parsed._.map(callersPath), out: callersPath(text(parsed.out) ?? ".") };
+}
+
+function parse(args: readonly string[], string: string[], boolean: string[]): Args {
+  const flags = [...string, ...boolean].map((flag) => `--${flag}`);
+  const parsed = parseArgs(args, {
+    string: ["_", ...string],
+    boolean,
+    alias: { help: "h" },
+    unknown: (word, key) => key === undefined || refuse(word, "flag of bench", flags),
+  });
+  const empty = string.find((flag) => parsed[flag] === "");
+  if (empty) throw new UsageError(`Cannot run as --${empty} must have a value: got none`);
+  return parsed;
+}
+
+function refuse(word: string, kind: string, right: readonly string[]): never {
+  const near = quote(nearest(word, right)!);
+  throw new UsageError(`Cannot understand ${quote(word)} as a ${kind}: did you mean ${near}?`);
+}
+
+/** What the words of a list stand for, each once; undefined where the flag is not given. */
+function listOf<T>(
+  parsed: Args,
+  flag: string,
+  meaning: (word: string) => T | T[],
+): T[] | undefined {
+  const list = text(parsed[flag]);
+  return list === undefined ? undefined : [...new Set(list.split(",").flatMap(meaning))];
+}
+
+/** A format, both of its sides where none is named, or f16 or f32. */
+function formatsOf(word: string): string[] {
+  if (word === "f16" || word === "f32") return [word];
+  const sided = formatNames.includes(`${word}-sym`) ? [`${word}-sym`, `${word}-asym`] : [word];
+  return sided.map((name): Format => readFormat(name)).map(({ name }) => name);
+}
+
+function shapesOf(word: string): Shape[] {
+  const model = models.find(({ name }) => name === word);
+  if (model) return projections(model);
+  const named = shapes.find(({ name }) => name === word);
+  if (named) return [named];
+  const [, rows, cols] = /^(\d+)x(\d+)$/i.exec(word) ?? [];
+  if (Number(rows) > 0 && Number(cols) > 0 && Number(cols) % 8 === 0 && Number(rows) < 2 ** 24) {
+    return [{ name: "", rows: Number(rows), cols: Number(cols) }];
+  }
+  throw new UsageError(
+    `Cannot read ${quote(word)} as a shape must be ROWSxCOLS, columns a multiple of 8, or one of ${
+      models.map(({ name }) => name).join(", ")
+    } and their layers: did you mean ${
+      quote(nearest(word, [...models, ...shapes].map(({ name }) => name))!)
+    }?`,
+  );
+}
+
+function batchOf(word: string): number {
+  const batch = /^\d+$/.test(word) ? Number(word) : 0;
+  if (batch >= 1 && batch <= 8192) return batch;
+  throw new UsageError(
+    `Cannot read ${quote(word)} as a batch must be a whole number from 1 to 8192: got ${
+      quote(word)
+    }`,
+  );
+}

@@ -1,0 +1,80 @@
+/**
+ * What a run times and in which order: pieces of work, the most important first, and for each the
+ * kernels and formats that are timed side by side.
+ *
+ * @module
+ */
+import { format as formatOf, formatNames } from "../lib/format.ts";
+import { UsageError } from "../lib/read_options.ts";
+import type { BenchOptions, Case } from "./options.ts";
+import { rivalHas, rivals } from "./rivals.ts";
+import { layerOf, type Model, models, type Shape, shapes, shrunk, usualShapes } from "./shapes.ts";
+import type { Choice, Work } from "./variants.ts";
+
+const BATCHES = [1, 8, 64, 512];
+const FORMATS = ["fp4", "nf4", "int4", "nf3"].flatMap((name) => [`${name}-sym`, `${name}-asym`]);
+/** How much narrower the usual shapes are where the CPU plays the GPU. */
+const SHRINK = 4;
+
+/** The case that a batch belongs to. */
+export function caseOf(batch: number): Case {
+  return batch <= 2 ? "matvec" : batch <= 32 ? "small-batch" : "matmul";
+}
+
+/**
+ * The pieces of work of a run.
+ *
+ * @throws {UsageError} if the flags leave nothing
+ */
+export function planOf(options: BenchOptions, software: boolean): Work[] {
+  const { only, all, group } = options;
+  if (only === "copy" || only === "empty") return [];
+  const cut = <T extends Shape | Model>(all: readonly T[]) =>
+    software ? all.map((one) => shrunk(one, SHRINK)) : all;
+  const wanted = options.shapes ?? cut(all ? shapes : usualShapes);
+  const decoded = options.models ?? cut(all ? models : [models[0]]);
+  const works = (options.batches ?? BATCHES).flatMap((batch): Work[] => {
+    const common = { batch, group };
+    const products = unique(wanted).map((shape) => {
+      const name = shape.name || `${shape.rows}x${shape.cols}`;
+      return { ...common, case: caseOf(batch), name, shapes: [shape], times: 1 };
+    });
+    const decodes = batch > 2 ? [] : decoded.map((model) => {
+      const { name, layers } = model;
+      return { ...common, case: "decode", name, shapes: layerOf(model), times: layers };
+    });
+    return [...products, ...decodes];
+  });
+  const left = works.filter((work) => only === undefined || work.case === only);
+  if (left.length > 0) return left;
+  throw new UsageError(
+    `Cannot run --only ${only} as batches and shapes must leave some of it: got none`,
+  );
+}
+
+/** Shapes of one size once. */
+function unique(all: readonly Shape[]): Shape[] {
+  return [...new Map(all.map((shape) => [`${shape.rows} ${shape.cols}`, shape])).values()];
+}
+
+/** What is timed side by side on a piece of work: f16 always, as it is what all is held against. */
+export function choicesOf({ formats, all }: BenchOptions, work: Work): Choice[] {
+  const wanted = formats ?? (all ? [...formatNames.filter(benched), "f32"] : FORMATS);
+  const own = [...new Set(["f16", ...wanted])].map((
+    format,
+  ) => ({ kernel: "own", format } as const));
+  if (work.batch > 1 || work.case === "decode") return own;
+  const packed = wanted.filter((name) => name !== "f16" && name !== "f32");
+  return [
+    ...own,
+    ...rivals.flatMap((kernel) =>
+      packed.filter((format) => rivalHas(kernel, formatOf(format)))
+        .map((format) => ({ kernel, format }))
+    ),
+  ];
+}
+
+/** int3 is left out: nobody asked. */
+function benched(name: string): boolean {
+  return !name.startsWith("int3");
+}

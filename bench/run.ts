@@ -1,0 +1,188 @@
+/**
+ * One run of the bench: opens the device, finds its limits, then works through the plan until it is
+ * done, time is up or somebody presses Ctrl-C; and says what came of it.
+ *
+ * @module
+ */
+import { execFileSync } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { type Device, deviceFacts, deviceText, openDevice } from "../lib/device.ts";
+import { oneLine } from "../lib/read_options.ts";
+import { renderTable, told } from "../lib/report.ts";
+import { freeBuffers, makeBuffers } from "./buffers.ts";
+import { type Limits, measureLimits, timeAll } from "./measure.ts";
+import type { BenchOptions } from "./options.ts";
+import { choicesOf, planOf } from "./plan.ts";
+import { type BenchDocument, type BenchRow, type NotRun, rowsOf } from "./results.ts";
+import { tableRow } from "./tables.ts";
+import { makeVariant, type Variant, type Work } from "./variants.ts";
+
+/** What the caller is told and may stop. */
+export interface BenchContext {
+  readonly signal: AbortSignal;
+  readonly onProgress: (done: number, total: number, what: string, unit: string) => void;
+  readonly log: (line: string) => void;
+}
+
+const BUDGET_MS = 10 * 60_000;
+const ROUNDS = { software: 15, hardware: 25 };
+const TRIES = { software: 5, hardware: 1 };
+/** Bytes of weights that runs go round: more than any last-level cache, but where the CPU is slow anyway. */
+const WORKING_SET = { software: 64 * 2 ** 20, hardware: 256 * 2 ** 20 };
+
+/** A run that is under way. */
+interface Run {
+  readonly options: BenchOptions;
+  readonly context: BenchContext;
+  readonly device: Device;
+  readonly limits: Limits;
+  readonly rounds: number;
+  readonly tries: number;
+  readonly workingSet: number;
+  readonly until: number;
+  readonly rows: BenchRow[];
+  readonly notRun: NotRun[];
+  readonly failures: string[];
+}
+
+/** Runs the bench: the text for people, and why it failed if it did. */
+export async function runBench(
+  options: BenchOptions,
+  context: BenchContext,
+): Promise<{ text: string; failure?: string }> {
+  const start = performance.now();
+  const { binding, fast } = options;
+  planOf(options, false); // flags that leave nothing are refused before anything opens
+  const device = await openDevice({ binding, fast, log: context.log });
+  try {
+    if (!device.gpu) throw new Error("Cannot bench as there must be a GPU: got TypeScript alone");
+    const kind = device.software ? "software" : "hardware";
+    const rounds = options.rounds ?? ROUNDS[kind];
+    const limits = await measureLimits(device, Math.min(rounds, ROUNDS[kind]), WORKING_SET[kind]);
+    const limited = !options.all && !narrowed(options);
+    const run: Run = {
+      options,
+      context,
+      device,
+      limits,
+      rounds,
+      tries: TRIES[kind],
+      workingSet: WORKING_SET[kind],
+      until: limited ? start + BUDGET_MS : Infinity,
+      rows: limits.rows.filter((row) => !options.only || row.case === options.only),
+      notRun: [],
+      failures: [],
+    };
+    context.log(`on ${deviceText(device)}, ${clockText(limits)}`);
+    if (device.software) context.log("This CPU plays a GPU: its timings are no GPU's");
+    await workThrough(run);
+    return await conclude(run);
+  } finally {
+    device.close();
+  }
+}
+
+/** Whether the flags choose what is run, which then runs to its end. */
+function narrowed({ only, formats, shapes, batches }: BenchOptions): boolean {
+  return [only, formats, shapes, batches].some((flag) => flag !== undefined);
+}
+
+function clockText({ timer, copyGBs, launchUs }: Limits): string {
+  const clock = timer.clock === "gpu" ? "by its own clock" : "by the wall clock";
+  return `timed ${clock}: copy ${told(copyGBs)} GB/s, launch ${told(launchUs)} us`;
+}
+
+async function workThrough(run: Run): Promise<void> {
+  const { options, device, context, rounds, tries } = run;
+  const plan = planOf(options, device.software);
+  const samples = plan.map((work) => rounds * tries * choicesOf(options, work).length);
+  const total = samples.reduce((a, b) => a + b, 0);
+  let before = 0;
+  for (const [i, work] of plan.entries()) {
+    let done = before;
+    const what = `${work.case} ${work.name} batch ${work.batch}`;
+    context.onProgress(done, total, what, "samples");
+    await workOn(run, work, () => context.onProgress(++done, total, what, "samples"));
+    before += samples[i];
+  }
+}
+
+/** Makes, checks and times all variants of a piece of work. */
+async function workOn(run: Run, work: Work, onSample: () => void): Promise<void> {
+  const { options, context: { signal }, device, limits, workingSet } = run;
+  const leave = (reason: string) => {
+    const shape = work.case === "decode" ? work.name : shapeText(work);
+    run.notRun.push({ case: work.case, shape, batch: work.batch, reason });
+  };
+  if (signal.aborted) return leave("stopped");
+  if (performance.now() > run.until) return leave("no time left");
+  const variants: Variant[] = [];
+  const buffers = await makeBuffers(device, work);
+  try {
+    for (const choice of choicesOf(options, work)) {
+      if (signal.aborted) return leave("stopped");
+      const variant = await makeVariant(device, work, choice, buffers, workingSet).catch(
+        (error) => {
+          leave(`${choice.kernel} ${choice.format}: ${oneLine(error)}`);
+          if (error instanceof RangeError) run.failures.push(oneLine(error));
+          return null;
+        },
+      );
+      if (variant) variants.push(variant);
+    }
+    const timed = await timeAll(limits.timer, variants, { ...run, signal, onSample });
+    if (timed.length === 0) leave(signal.aborted ? "stopped" : "no time left");
+    run.rows.push(...rowsOf(work, timed, limits.copyGBs));
+  } finally {
+    variants.forEach((variant) => variant.free());
+    freeBuffers(buffers);
+  }
+}
+
+function shapeText({ shapes: [{ rows, cols }] }: Work): string {
+  return `${rows}x${cols}`;
+}
+
+async function conclude(run: Run): Promise<{ text: string; failure?: string }> {
+  const { options, limits, rows, notRun } = run;
+  const document = documentOf(run);
+  if (options.json) await writeFile(options.json, `${JSON.stringify(document, null, 1)}\n`);
+  const table = await renderTable(rows.map(tableRow));
+  const left = notRun.map(({ case: name, shape, batch, reason }) =>
+    `not run: ${name} ${shape}, batch ${batch}: ${reason}\n`
+  );
+  const head = `${deviceText(run.device)}, ${clockText(limits)}\n\n`;
+  const foot = run.device.software ? "\nThis CPU plays a GPU: these timings are no GPU's\n" : "";
+  return { text: [head, table, foot, ...left].join(""), failure: run.failures[0] };
+}
+
+function documentOf({ device, limits, rows, notRun }: Run): BenchDocument {
+  const { timer, copyGBs, launchUs } = limits;
+  const runtime = "Bun" in globalThis
+    ? `Bun ${process.versions.bun}`
+    : `Deno ${process.versions.deno}`;
+  return {
+    device: { ...deviceFacts(device), clock: timer.clock, runtime },
+    date: new Date().toISOString(),
+    commit: commit(),
+    copyGBs,
+    launchUs,
+    rows,
+    notRun,
+  };
+}
+
+/** The commit that runs, `+` where something is changed; "" outside a checkout. */
+function commit(): string {
+  const cwd = fileURLToPath(new URL(".", import.meta.url));
+  const git = (...args: string[]) =>
+    execFileSync("git", args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
+      .trim();
+  try {
+    return git("rev-parse", "HEAD") + (git("status", "--porcelain") ? "+" : "");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,293 @@
+/**
+ * Claims about the bench: a run at one small shape, its document, its report, and what it refuses.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { natural, packedMatrix } from "../bench/made_matrices.ts";
+import { readBenchOptions } from "../bench/options.ts";
+import { choicesOf, planOf } from "../bench/plan.ts";
+import type { BenchDocument, BenchRow } from "../bench/results.ts";
+import { layerOf, models, shapes } from "../bench/shapes.ts";
+import { format } from "../lib/format.ts";
+import { rowCodes } from "../lib/quantizer.ts";
+import { thisRuntime } from "./afpq_process.ts";
+import { targets } from "./gpu_devices.ts";
+import { testUnless } from "./test_unless.ts";
+
+const MAIN = fileURLToPath(new URL("../bench/main.ts", import.meta.url));
+const KEYS = "case kernel format rows cols group batch rounds medianMs p20Ms p80Ms gbPerS " +
+  "shareOfCopy vsF16 vsSym vsSymLow vsSymHigh vsF16Low vsF16High";
+const RIVALS = { constant_table: 2, naive_two_scale: 1 };
+
+/** The bench in a process of its own. */
+function bench(args: readonly string[], onLine?: (line: string, stop: () => void) => void) {
+  const [command, ...flags] = thisRuntime;
+  const child = spawn(command, [...flags, MAIN, ...args], {
+    env: { ...process.env, NO_COLOR: "1" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const ended = { code: null as number | null, stdout: "", stderr: "" };
+  child.stdout.on("data", (bytes) => ended.stdout += bytes);
+  child.stderr.on("data", (bytes) => {
+    ended.stderr += bytes;
+    onLine?.(String(bytes), () => child.kill("SIGINT"));
+  });
+  const { promise, resolve } = Promise.withResolvers<typeof ended>();
+  child.on("close", (code) => resolve({ ...ended, code }));
+  return promise;
+}
+
+async function inFolder(act: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "afpq-bench-"));
+  try {
+    await act(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+for (const { name, device, reason } of targets) {
+  const binding = name === "embedded" ? "software" : name;
+  testUnless(
+    device ? null : reason,
+    `a tiny bench says all it should, on ${name}`,
+    () =>
+      inFolder(async (folder) => {
+        const json = join(folder, "a.json");
+        const flags = `--only matvec --shapes 64x96 --batches 1 --formats nf4 --rounds 3`.split(
+          " ",
+        );
+        const ended = await bench([...flags, "--binding", binding, "--json", json]);
+        assert.equal(ended.code, 0, ended.stderr);
+        const document: BenchDocument = JSON.parse(await readFile(json, "utf8"));
+        assert.deepEqual(
+          Object.keys(document).join(" "),
+          "device date commit copyGBs launchUs rows notRun",
+        );
+        assert.deepEqual(document.notRun, []);
+        assert.ok(document.copyGBs > 0 && document.launchUs > 0);
+        for (const row of document.rows) expectSane(row, document);
+        const count = (kernel: string) =>
+          document.rows.filter((row) => row.kernel === kernel).length;
+        assert.deepEqual(
+          [document.rows.length, count("constant_table"), count("naive_two_scale")],
+          [
+            3 + RIVALS.constant_table + RIVALS.naive_two_scale,
+            RIVALS.constant_table,
+            RIVALS.naive_two_scale,
+          ],
+        );
+        assert.match(ended.stdout, /nf4-asym +naive_two_scale/);
+        if (document.device.software) assert.match(ended.stdout, /these timings are no GPU's\n/);
+      }),
+  );
+}
+
+function expectSane(row: BenchRow, { copyGBs }: BenchDocument): void {
+  assert.equal(Object.keys(row).join(" "), KEYS);
+  assert.deepEqual([row.case, row.rows, row.cols, row.batch, row.rounds], ["matvec", 64, 96, 1, 3]);
+  assert.ok(0 < row.p20Ms && row.p20Ms <= row.medianMs && row.medianMs <= row.p80Ms);
+  // a group a row has two scales, or one and its padding
+  const weights = row.format === "f16" ? 64 * 96 * 2 : 64 * (96 / 2 + 4);
+  const bytes = weights + 4 * (64 + 96);
+  assert.ok(Math.abs(row.gbPerS! / (bytes / 1e6 / row.medianMs) - 1) < 1e-9);
+  assert.ok(Math.abs(row.shareOfCopy! * copyGBs / row.gbPerS! - 1) < 1e-9);
+  assert.equal(row.vsF16 === null, row.format === "f16");
+  const alone = !row.format.endsWith("-asym") || row.kernel === "naive_two_scale";
+  assert.equal(row.vsSym === null, alone);
+  if (row.vsF16 !== null) assert.ok(row.vsF16Low! <= row.vsF16 && row.vsF16 <= row.vsF16High!);
+  if (row.vsSym !== null) assert.ok(row.vsSymLow! <= row.vsSym && row.vsSym <= row.vsSymHigh!);
+}
+
+const gpu = targets.some(({ device }) => device) ? null : "no GPU here";
+
+testUnless(
+  gpu,
+  "small batch, matmul and decode run, and copy and empty alone",
+  () =>
+    inFolder(async (folder) => {
+      const json = join(folder, "a.json");
+      const run = async (flags: string) => {
+        const ended = await bench([...flags.split(" "), "--rounds", "3", "--json", json]);
+        assert.equal(ended.code, 0, ended.stderr);
+        return (JSON.parse(await readFile(json, "utf8")) as BenchDocument).rows;
+      };
+      const products = await run("--shapes 64x96 --batches 3,33 --formats fp3-asym,f32 --group 32");
+      assert.deepEqual(
+        products.map((row) => `${row.case} ${row.format} ${row.batch} ${row.group}`),
+        [
+          "copy u32 null null",
+          "empty u32 null null",
+          "small-batch f16 3 null",
+          "small-batch fp3-asym 3 32",
+          "small-batch f32 3 null",
+          "matmul f16 33 null",
+          "matmul fp3-asym 33 32",
+          "matmul f32 33 null",
+        ],
+      );
+      const copy = await run("--only copy");
+      assert.deepEqual(copy.map(({ kernel, shareOfCopy }) => [kernel, shareOfCopy]), [["copy", 1]]);
+    }),
+);
+
+testUnless(gpu, "Ctrl-C prints what was measured until then", async () => {
+  const ended = await bench(
+    "--shapes 64x96 --batches 1,2 --formats nf4 --rounds 10000".split(" "),
+    (line, stop) => /no GPU's|clock/.test(line) && setTimeout(stop, 500),
+  );
+  assert.equal(ended.code, 130, ended.stderr);
+  assert.match(ended.stdout, /^.*\n\ncase /);
+  assert.match(ended.stdout, /not run: matvec 64x96, batch 2: stopped\n/);
+});
+
+test("the plan has the most important first, and rivals at batch 1 alone", () => {
+  const options = readBenchOptions([])!;
+  const plan = planOf(options, false);
+  assert.deepEqual(
+    plan.slice(0, 5).map(({ case: name, shapes: [shape], batch }) => {
+      return `${name} ${shape.rows}x${shape.cols} ${batch}`;
+    }),
+    [
+      "matvec 4096x4096 1",
+      "matvec 11008x4096 1",
+      "matvec 4096x11008 1",
+      "matvec 28672x8192 1",
+      "decode 12288x4096 1",
+    ],
+  );
+  const later = plan.slice(5).map(({ batch }) => batch);
+  assert.deepEqual(later, [8, 8, 8, 8, 64, 64, 64, 64, 512, 512, 512, 512]);
+  const kernels = choicesOf(options, plan[0]).map(({ kernel, format }) => `${kernel} ${format}`);
+  assert.ok(kernels.includes("own f16") && kernels.includes("naive_two_scale fp4-asym"));
+  assert.ok(!kernels.some((name) => /(table|scale) (int4|nf3)|naive.*-sym/.test(name)));
+  assert.ok(choicesOf(options, plan[5]).every(({ kernel }) => kernel === "own"));
+  const all = planOf(readBenchOptions(["--all"])!, false);
+  const sizes = new Set(shapes.map(({ rows, cols }) => `${rows}x${cols}`)).size;
+  assert.equal(all.length, 4 * sizes + models.length);
+});
+
+test("a layer's four matrices have the weights of its seven projections", () => {
+  const [small, , large] = models.map((model) =>
+    layerOf(model).reduce((sum, { rows, cols }) => sum + rows * cols, 0)
+  );
+  assert.equal(small, 4 * 4096 * 4096 + 3 * 4096 * 11008);
+  assert.equal(large, 2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672);
+});
+
+test("natural() is the codes in the order of columns", () => {
+  for (const name of ["fp4-asym", "nf4-sym"]) {
+    const q = packedMatrix({ rows: 3, cols: 64 }, format(name), 32);
+    const words = natural(q);
+    for (const row of [0, 1, 2]) {
+      const codes = [...rowCodes(q, row)];
+      const got = codes.map((_, c) => words[(row * 64 + c) >> 3] >>> 4 * (c % 8) & 15);
+      assert.deepEqual(got, codes);
+    }
+  }
+});
+
+const WRONG: readonly (readonly [string, RegExp])[] = [
+  ["--shape 4x4", /"--shape" as a flag of bench: did you mean "--shapes"\?$/],
+  ["--shapes 4096", /"4096" as a shape must be ROWSxCOLS/],
+  ["--shapes 8x9", /"8x9" as a shape must be ROWSxCOLS, columns a multiple of 8/],
+  ["--only matvek", /"matvek" as --only must be one of .* did you mean "matvec"\?$/],
+  ["--formats fp5", /"fp5" as a format must be one of/],
+  ["--batches 0", /"0" as a batch must be a whole number from 1 to 8192/],
+  ["--rounds 2", /"2" as --rounds must be a whole number from 3/],
+  ["--only matmul --batches 1", /--only matmul as batches and shapes must leave some/],
+  ["--fast --strict", /must be --fast or --strict: got both$/],
+  ["--json", /--json must have a value: got none$/],
+  ["--group 48", /"48" as --group must be one of/],
+  ["repor", /"repor" as a command: did you mean "report"\?$/],
+];
+
+for (const [args, message] of WRONG) {
+  test(`bench ${args} is refused`, () => {
+    assert.throws(() => planOf(readBenchOptions(args.split(" "))!, false), { message });
+  });
+}
+
+test("wrong usage is one line and exit code 2, and no GPU is 1", async () => {
+  const wrong = await bench(["--only", "nothing"]);
+  assert.deepEqual([wrong.code, wrong.stdout, wrong.stderr.split("\n").length], [2, "", 2]);
+  const missing = await bench(["report", "/nowhere.json"]);
+  assert.equal(missing.code, 2);
+  assert.match(
+    missing.stderr,
+    /^Cannot read "\/nowhere.json" as a bench must be JSON of --json: .*\n$/,
+  );
+  const none = await bench(["--binding", "cpu", "--only", "copy"]);
+  assert.deepEqual([none.code, none.stderr], [
+    1,
+    "Cannot bench as there must be a GPU: got TypeScript alone\n",
+  ]);
+});
+
+test("report makes one table of two machines, and two plots", () =>
+  inFolder(async (folder) => {
+    const paths = ["a.json", "b.json"].map((name) => join(folder, name));
+    await writeFile(paths[0], JSON.stringify(document("First <GPU>", 900)));
+    await writeFile(paths[1], JSON.stringify(document("Second GPU", 100)));
+    const ended = await bench(["report", ...paths, "--out", folder]);
+    assert.equal(ended.code, 0, ended.stderr);
+    assert.match(ended.stdout, /^A: First <GPU>, fast, clock gpu, .*\nB: Second GPU, /);
+    assert.match(ended.stdout, /\nA +matvec +4096x4096 llama-2-7b.q +1 +nf4-asym +matvec /);
+    for (const name of ["roofline.svg", "speedup.svg"]) {
+      const svg = await readFile(join(folder, name), "utf8");
+      assert.match(svg, /^<svg [^>]*width="900" height="920"/);
+      assert.match(svg, /A: First &lt;GPU&gt;/);
+      assert.doesNotMatch(svg, /NaN|Infinity|undefined/);
+      const opened = svg.match(/<g[ >]/g)!.length;
+      assert.equal(opened, svg.match(/<\/g>/g)!.length);
+    }
+    await writeFile(paths[1], '{"rows": []}');
+    const broken = await bench(["report", ...paths]);
+    assert.deepEqual([broken.code, broken.stderr], [
+      2,
+      `Cannot read "${paths[1]}" as a bench must be JSON of --json: got none of its fields\n`,
+    ]);
+  }));
+
+function document(adapter: string, copyGBs: number): BenchDocument {
+  const device = { binding: "webgpu", adapter, backend: "vulkan", software: false };
+  const none = { vsSym: null, vsSymLow: null, vsSymHigh: null };
+  const rows = [1, 8, 64].flatMap((batch) =>
+    ["f16", "nf4-sym", "nf4-asym"].map((format, i): BenchRow => ({
+      case: "matvec",
+      kernel: "matvec",
+      format,
+      rows: 4096,
+      cols: 4096,
+      group: i === 0 ? null : 128,
+      batch,
+      rounds: 3,
+      medianMs: batch / (1 + i),
+      p20Ms: 0.5,
+      p80Ms: 2,
+      gbPerS: copyGBs / batch,
+      shareOfCopy: 1 / batch,
+      vsF16: i === 0 ? null : 1 + i,
+      ...none,
+      vsF16Low: i === 0 ? null : i,
+      vsF16High: i === 0 ? null : 2 + i,
+    }))
+  );
+  return {
+    device: { ...device, fast: true, clock: "gpu", runtime: "Deno" },
+    date: "2026-01-01T00:00:00.000Z",
+    commit: "0123456789abcdef",
+    copyGBs,
+    launchUs: 3,
+    rows,
+    notRun: [],
+  };
+}

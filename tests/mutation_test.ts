@@ -52,8 +52,13 @@ const dense = (dtype: "F32" | "F16" | "BF16", batch = 1, cols = 93): Claim => (d
   denseAgrees(device, denseWeights(5, cols, dtype), batch);
 const flushing: Claim = (device) =>
   matvec("fp4-asym")({ ...device, gpu: { ...device.gpu!, f16Subnormals: false } });
-const wide = weights(4, 1000, "fp4-sym", 256); // units for every lane
-const treeReduction: Claim = (device) => matvecAgrees(plain(device), wide);
+const treeReduction: Claim = (device) => network("llama")(plain(device));
+/** As on a GPU: activations staged, four lines a workgroup, more lanes than units. */
+const staged = (name: string, batch = 1): Claim => (device) =>
+  matvecAgrees({ ...device, software: false }, weights(40, 2200, name, 64), { batch });
+/** Rows so few and long that they are cut into parts. */
+const inParts: Claim = (device) =>
+  matvecAgrees({ ...device, software: false }, weights(3, 8200, "fp4-sym", 256), { biased: true });
 
 /** Rows in slices, with a bias: each slice writes and adds at its own rows. */
 const slices: Claim = async (device) => {
@@ -101,18 +106,19 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["(a << 1u) & 0xa0a0a0a0u", "(a << 1u) & 0xa0a0a080u", matvec("fp3-asym")],
   ["(b >> 3u) & 0x0a0a0a0au", "(b >> 4u) & 0x0a0a0a0au", matmul("fp3-asym")],
   ["(b >> 24u) << 8u", "(b >> 24u) << 9u", matvec("nf3-sym")],
-  ["extractBits(word, BITS * j, BITS)", "extractBits(word, 4u * j, BITS)", matvec("nf3-sym")],
-  ["extractBits(word, BITS * j, BITS)", "extractBits(word, BITS * j, 3u)", matmul("nf4-sym")],
-  ["levels[i / 4u][i % 4u]", "levels[i % 4u][i / 4u]", matvec("nf4-asym")],
-  ["i < 16u; i += lanes", "i < 15u; i += lanes", matvec("nf4-asym")],
+  ["extractBits(word, 2u * BITS * k", "extractBits(word, 8u * k", matvec("nf3-sym")],
+  ["2u * BITS * k, 2u * BITS)", "2u * BITS * k, 7u)", matmul("nf4-sym")],
+  ["level(extractBits(i / COPIES, BITS, BITS))", "level(i / COPIES % 8u)", matvec("nf4-asym")],
+  ["levels[code / 4u][code % 4u]", "levels[code % 4u][code / 4u]", matvec("nf4-asym")],
+  ["i < COPIES << (2u * BITS); i += lanes", "i < 200u; i += lanes", matvec("nf4-asym")],
   ["+ (112u << 23u)", "+ (113u << 23u)", flushing],
   ["magnitude < 2u)", "magnitude < 1u)", flushing],
   ["select(1.0, -1.0, bits > 0x7fffu)", "1.0", flushing],
   // scales
-  ["scales[row * GROUPS + group]", "scales[row * GROUPS]", matvec("fp4-asym")],
+  ["unpack2x16float(scales[group])", "unpack2x16float(scales[group / 2u])", matvec("fp4-asym")],
   [
-    "(GROUPS + 1u) / 2u)",
-    "GROUPS / 2u)",
+    "select((GROUPS + 1u) & ~1u, GROUPS",
+    "select(GROUPS, GROUPS",
     (device) => matvecAgrees(device, weights(5, 93, "fp4-sym", 32)),
   ],
   ["(group & 1u) == 1u", "(group & 1u) == 0u", matvec("fp4-sym")],
@@ -120,31 +126,43 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["(level - scale.y) * scale.x", "(level - scale.y - 1.0) * scale.x", matmul("int4-asym")],
   ["v.hi - scale.y", "v.hi", matvec("int4-asym")],
   // matvec
-  [
-    "sizes * (0.5 * (scale.x - scale.y))",
-    "sizes * (0.5 * (scale.y - scale.x))",
-    matvec("fp4-asym"),
-  ],
-  ["fma(abs(v.hi), hi", "fma(v.hi, hi", matvec("fp4-asym")],
-  ["dot(even[1], all)", "dot(even[0], all)", matvec("fp4-sym", 2)],
-  ["min(group + 1u, GROUPS - 1u)", "group", matvec("fp4-asym")],
+  ["* (scale.x - scale.y)", "* (scale.y - scale.x)", matvec("fp4-asym")],
+  ["select(1.0, 0.5, SCALING == 1u)", "1.0", matvec("fp4-asym")],
+  ["add_four(abs(v.hi), hi", "add_four(v.hi, hi", matvec("fp4-asym")],
+  ["let sum = low + high;", "let sum = low;", matvec("fp4-sym", 2)],
+  ["min(group + 1u, at.y + GROUPS - 1u)", "group", matvec("fp4-asym")],
   ["group_sum(words, 2u, 2u", "group_sum(words, 0u, 2u", matvec("fp4-asym")],
-  ["var unit = lane; unit < UNITS", "var unit = lane + 1u; unit < UNITS", matvec("fp4-asym")],
-  ["unit < UNITS; unit += WORKGROUP", "unit + 1u < UNITS; unit += WORKGROUP", matvec("fp4-asym")],
-  ["total[0] += eight[0];", "", longMatvec],
-  ["      eight = array<vec4f, 2>();\n", "", longMatvec],
+  ["first += SPAN * SPLIT;", "first += SPAN + 1u;", longMatvec],
+  ["i < 8u && first < UNITS; i++", "i < 8u && first + SPAN < UNITS; i++", longMatvec],
+  ["total[i] += recent[i];", "total[i] = recent[i];", longMatvec],
   ["x[8u * (token * UNITS + unit) + i]", "x[8u * unit + i]", matvec("fp4-sym", 2)],
-  ["* codebook.factor.x * codebook.factor.y", "* codebook.factor.x", matvec("fp4-sym")],
-  ["select(0.0, bias[at], BIAS)", "select(0.0, bias[row], BIAS)", slices],
-  ["let at = FIRST_ROW + row;", "let at = row;", slices],
-  ["y[token * OUT_ROWS + at]", "y[token * ROWS + at]", slices],
-  // reductions
-  ["select(vec4f(0.0), sum, place == 0u)", "sum", matvec("fp4-sym")],
+  ["codebook.factor.x * once, codebook", "once, codebook", matvec("fp4-sym")],
+  // matvec as GPUs take it
+  ["stage[9u * SPAN * token + home + i]", "stage[9u * SPAN * token + home]", staged("fp4-sym")],
+  ["let seat = lane + lane / 8u;", "let seat = lane;", staged("fp4-sym")],
+  ["i + i / 8u + seat", "i + seat", staged("fp4-sym")],
+  ["9u * SPAN * token + home + i]", "home + i]", staged("fp4-sym", 2)],
+  ["else { stage[to] = vec4f(0.0); }", "", staged("fp4-asym")],
+  ["8u * (token * UNITS + first) + lane", "8u * first + lane", staged("fp4-sym", 2)],
   [
-    "i < WORKGROUP; i += width",
-    "i < width; i += width",
-    (device) => matvecAgrees(device, wide),
+    "        workgroupBarrier();\n      }\n      let unit",
+    "      }\n      let unit",
+    staged("nf4-sym"),
   ],
+  // rows and lanes, and parts of a row
+  ["r % OUTPUTS, ROWS / 2u - 1u", "r % OUTPUTS, ROWS - 1u", network("llama")],
+  ["i % OUTPUTS + OUTPUTS", "i % OUTPUTS", network("llama")],
+  ["i < SPAN; i += 8u", "i < 8u; i += 8u", staged("fp4-sym")],
+  ["j < min(i + 8u, SPAN)", "j < min(i + 7u, SPAN)", matvec("fp4-sym")],
+  ["let line = i / OUTPUTS % LINES;", "let line = i / OUTPUTS % 2u;", staged("fp4-sym")],
+  ["select(0.0, bias[FIRST_ROW + row], BIAS)", "select(0.0, bias[row], BIAS)", slices],
+  ["token * OUT_ROWS + FIRST_ROW + row;", "token * OUT_ROWS + row;", slices],
+  ["y[part * BATCH * OUT_ROWS + at]", "y[at]", inParts],
+  ["part < SPLIT; part++", "part + 1u < SPLIT; part++", inParts],
+  ["select(0.0, bias[row], BIAS)", "0.0", inParts],
+  // reductions
+  ["select(vec4f(0.0), sum, place == 0u)", "sum", network("llama")],
+  ["i < WORKGROUP; i += width", "i < width; i += width", network("llama")],
   ["var apart = WORKGROUP / 2u", "var apart = WORKGROUP / 8u", treeReduction],
   ["partial[lane + apart]; }", "partial[lane]; }", treeReduction],
   // matmul
@@ -173,7 +191,8 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["pair & 0xffff0000u", "pair & 0xfff00000u", dense("BF16", 3)],
   ["weights[2u * at + 1u]", "weights[2u * at]", dense("F32")],
   ["row * EIGHTS + eight", "row * EIGHTS", dense("F16", 3)],
-  ["sixteen[token] = vec4f(0.0);", "", dense("F16", 1, 4096)],
+  ["eight < EIGHTS; i++", "eight + SPAN < EIGHTS; i++", dense("F16", 1, 4096)],
+  ["fma(w.hi.w, hi.w, ", "(", dense("F16")],
   ["4u * unit + part", "4u * unit", (device) => dense("F16", 3)(plain(device))],
   ["2u * eight + 1u, mat4x4f", "2u * eight, mat4x4f", dense("F16", 3)],
   // a network's own

@@ -86,6 +86,10 @@ for (const { name, device, reason } of targets) {
           ],
         );
         assert.match(ended.stdout, /nf4-asym +naive_two_scale/);
+        assert.match(
+          ended.stdout,
+          /\nnf4-asym 64x96: [\d.]+ \([\d.]+-[\d.]+\) x as fast as constant_table\n/,
+        );
         if (document.device.software) assert.match(ended.stdout, /these timings are no GPU's\n/);
       }),
   );

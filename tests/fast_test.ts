@@ -12,10 +12,17 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { type Device, type DeviceOptions, openDevice } from "../lib/device.ts";
+import {
+  type Device,
+  deviceFacts,
+  type DeviceOptions,
+  deviceText,
+  openDevice,
+} from "../lib/device.ts";
 import { download, empty, joinKernel, run } from "../lib/launch.ts";
 import * as linear from "../lib/linear.ts";
 import { loadModel } from "../lib/llama.ts";
+import { afpq } from "./afpq_process.ts";
 import { denseWeights, KINDS, SHAPES, tokens, weights } from "./linear_cases.ts";
 import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
 import { testUnless } from "./test_unless.ts";
@@ -67,6 +74,21 @@ async function sameBits(
 testUnless(absent, "a fast device says that it is one, and nothing of a fall-back", () => {
   assert.deepEqual([strict!.fast, fast!.fast, lines], [false, true, []]);
   assert.equal(fast!.adapter, strict!.adapter);
+  assert.equal(deviceText(fast!), `${strict!.adapter} by webgpu, fast`);
+  assert.equal(deviceText(strict!), `${strict!.adapter} by webgpu`);
+  assert.equal(deviceFacts(fast!).fast, true);
+});
+
+test("the commands that open a device have --fast", async () => {
+  const text = ["--text", "/nowhere"];
+  const commands = [
+    ["check", "/nowhere"],
+    ["generate", "/nowhere", "--prompt", "x"],
+    ["eval", "/nowhere", ...text],
+    ["compare", "/nowhere", "/nowhere", ...text],
+  ];
+  for (const args of commands) assert.equal((await afpq([...args, "--fast"])).code, 1, args[0]);
+  assert.equal((await afpq(["inspect", "/nowhere", "--fast"])).code, 2);
 });
 
 testUnless(absent, "packed products have the same bits on strict and fast device", async () => {

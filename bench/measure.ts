@@ -21,16 +21,19 @@ import type { Variant } from "./variants.ts";
 /** How long, and what ends it. */
 export interface RoundOptions {
   readonly rounds: number;
-  /** Samples of each variant a round, of which the least counts. */
+  /** Most samples of each variant a round, of which the least counts. */
   readonly tries: number;
   /** A time of `performance.now()` after which no round begins. */
   readonly until: number;
   readonly signal: AbortSignal;
-  readonly onSample: () => void;
+  /** Told how much is done, in samples. */
+  readonly onSample: (samples: number) => void;
 }
 
 /** Rounds that are enough to tell something of. */
 export const LEAST_ROUNDS = 3;
+/** Samples of all variants together that are worth a second try, ms. */
+const TRIED_MS = 500;
 const MOST_RUNS = 4096;
 const MOST_DISPATCHES = 8192;
 
@@ -56,17 +59,19 @@ export async function timeAll(
     if (signal.aborted) return [];
     samplers.push(await warmUp(timer, variant));
   }
-  const roundMs = tries * samplers.reduce((sum, { lastMs }) => sum + lastMs, 0);
+  const onceMs = samplers.reduce((sum, { lastMs }) => sum + lastMs, 0);
+  const again = Math.max(1, Math.min(tries, Math.floor(TRIED_MS / onceMs))); // the same for all
+  const roundMs = again * onceMs;
   if (performance.now() + LEAST_ROUNDS * roundMs > until) return [];
   const random = createRandom(1);
-  const orders = Array.from({ length: tries }, () => samplers);
+  const orders = Array.from({ length: again }, () => samplers);
   for (let round = 0; round < rounds; round++) {
     if (performance.now() + roundMs > until) break;
     for (const sampler of orders.flatMap((all) => shuffled(all, random))) {
       if (signal.aborted) return whole(samplers, round);
       const ms = await sample(timer, sampler);
       sampler.times[round] = Math.min(ms, sampler.times[round] ?? Infinity);
-      onSample();
+      onSample(tries / again);
     }
   }
   return whole(samplers);

@@ -109,13 +109,16 @@ async function workThrough(run: Run): Promise<void> {
     let done = before;
     const what = `${work.case} ${work.name} batch ${work.batch}`;
     context.onProgress(done, total, what, "samples");
-    await workOn(run, work, () => context.onProgress(++done, total, what, "samples"));
+    await workOn(run, work, (samples) => {
+      done += samples;
+      context.onProgress(Math.round(done), total, what, "samples");
+    });
     before += samples[i];
   }
 }
 
 /** Makes, checks and times all variants of a piece of work. */
-async function workOn(run: Run, work: Work, onSample: () => void): Promise<void> {
+async function workOn(run: Run, work: Work, onSample: (samples: number) => void): Promise<void> {
   const { options, context: { signal }, device, limits, workingSet } = run;
   const leave = (reason: string) => {
     const shape = work.case === "decode" ? work.name : shapeText(work);
@@ -128,6 +131,7 @@ async function workOn(run: Run, work: Work, onSample: () => void): Promise<void>
   try {
     for (const choice of choicesOf(options, work)) {
       if (signal.aborted) return leave("stopped");
+      if (performance.now() > run.until) return leave("no time left");
       const variant = await makeVariant(device, work, choice, buffers, workingSet).catch(
         (error) => {
           leave(`${choice.kernel} ${choice.format}: ${oneLine(error)}`);

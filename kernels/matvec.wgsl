@@ -33,20 +33,25 @@ override FOURS: u32 = select(1u, BATCH * SPAN * 9u, STAGED);
 var<workgroup> stage: array<vec4f, FOURS>;
 
 // Activations of units first .. first + SPAN to workgroup memory, zeros beyond the last.
-fn fill_stage(first: u32, lane: u32) {
-  for (var i = lane; i < BATCH * SPAN * 8u; i += WORKGROUP) {
-    let token = i / (SPAN * 8u);
-    let unit = first + i / 8u % SPAN;
-    let four = x[8u * (token * UNITS + min(unit, UNITS - 1u)) + i % 8u];
-    stage[9u * (i / 8u) + i % 8u] = select(vec4f(0.0), four, unit < UNITS);
+fn fill_stage(first: u32, lane: u32, seat: u32) {
+  let whole = UNITS % SPAN == 0u || first + SPAN <= UNITS;
+  for (var token = 0u; token < BATCH; token++) {
+    let source = 8u * (token * UNITS + first) + lane;
+    for (var i = 0u; i < 8u * SPAN; i += WORKGROUP) {
+      if (8u * SPAN % WORKGROUP != 0u && i + lane >= 8u * SPAN) { continue; }
+      let to = 9u * SPAN * token + i + i / 8u + seat;
+      if (whole) { stage[to] = x[source + i]; }
+      else if (first + (i + lane) / 8u < UNITS) { stage[to] = x[source + i]; }
+      else { stage[to] = vec4f(0.0); }
+    }
   }
 }
 
-// Takes the lane's activations of a unit, the `across`-th of its step.
-fn take_tokens(unit: u32, across: u32) {
+// Takes the lane's activations of a unit, from place `home` of the stage.
+fn take_tokens(unit: u32, home: u32) {
   for (var token = 0u; token < BATCH; token++) {
     for (var i = 0u; i < 8u; i++) {
-      if (STAGED) { tokens[8u * token + i] = stage[9u * (token * SPAN + across) + i]; }
+      if (STAGED) { tokens[8u * token + i] = stage[9u * SPAN * token + home + i]; }
       else { tokens[8u * token + i] = x[8u * (token * UNITS + unit) + i]; }
     }
   }
@@ -100,6 +105,8 @@ fn main(
   let block = (id.y * ids.x + id.x) / SPLIT;
   let part = (id.y * ids.x + id.x) % SPLIT;
   let across = lane % SPAN;
+  let seat = lane + lane / 8u;
+  let home = 9u * across;
   var rows: array<vec2u, 8>; // first unit and first group of each
   for (var r = 0u; r < TALL; r++) {
     let row = row_of(block * LINES + lane / SPAN, r);
@@ -112,12 +119,12 @@ fn main(
     var recent = array<f32, 16>();
     for (var i = 0u; i < 8u && first < UNITS; i++) {
       if (STAGED) {
-        fill_stage(first, lane);
+        fill_stage(first, lane, seat);
         workgroupBarrier();
       }
       let unit = min(first + across, UNITS - 1u);
       if (STAGED || first + across < UNITS) {
-        take_tokens(unit, across);
+        take_tokens(unit, home);
         for (var r = 0u; r < TALL; r++) {
           let words = unit_at(rows[r].x + unit);
           for (var token = 0u; token < BATCH; token++) {

@@ -18,6 +18,7 @@ import * as reference from "./linear_reference.ts";
 import type { QuantizedMatrix } from "./pack.ts";
 import { packedTensors, readPacked } from "./packed_tensors.ts";
 import { quote } from "./strict_json.ts";
+import { tune, type TuneOptions } from "./tuning.ts";
 
 /** The worst output of one matrix at one batch, in units of the bound. */
 export interface CheckedTensor {
@@ -31,6 +32,8 @@ export interface CheckOptions {
   readonly signal?: AbortSignal;
   /** Told how many packed bytes are done. */
   readonly onProgress?: (doneBytes: number, totalBytes: number, what: string) => void;
+  /** Measure candidates for the products before they are checked. */
+  readonly tune?: TuneOptions;
 }
 
 /** Batches that are checked. */
@@ -47,7 +50,7 @@ const NOT_FINITE = Number.MAX_VALUE;
 export async function checkCheckpoint(
   path: string,
   device: Device,
-  { signal, onProgress }: CheckOptions = {},
+  { signal, onProgress, tune }: CheckOptions = {},
 ): Promise<CheckedTensor[]> {
   const matrices = (await openCheckpoint(path)).files.flatMap(packedTensors);
   if (matrices.length === 0) {
@@ -59,19 +62,24 @@ export async function checkCheckpoint(
   for (const packed of matrices) {
     signal?.throwIfAborted();
     onProgress?.(doneBytes, totalBytes, packed.name);
-    checked.push(...await checkMatrix(device, await readPacked(packed)));
+    checked.push(...await checkMatrix(device, await readPacked(packed), tune));
     doneBytes += packed.codes.end - packed.codes.begin;
   }
   return checked;
 }
 
 /** Checks one matrix at every batch. */
-export async function checkMatrix(device: Device, q: QuantizedMatrix): Promise<CheckedTensor[]> {
+export async function checkMatrix(
+  device: Device,
+  q: QuantizedMatrix,
+  tuning?: TuneOptions,
+): Promise<CheckedTensor[]> {
   const loaded = await load(device, q);
   try {
     const checked: CheckedTensor[] = [];
     for (const batch of checkedBatches) {
       let worst = 0;
+      if (tuning) await tune(device, loaded.slices, batch, tuning);
       for (const x of [randomTokens(q, batch), oneHotTokens(q, batch)]) {
         const y = batch <= 2
           ? await matvec(device, loaded, x)

@@ -41,6 +41,7 @@ import {
 } from "./read_options.ts";
 import { renderTable } from "./report.ts";
 import { quote } from "./strict_json.ts";
+import { tuneModes } from "./tuning.ts";
 
 /** Runs the command line; gives the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -186,7 +187,12 @@ function actionOf(name: CommandName, parsed: Args): Action {
       return (context) => dequantizeCommand(options, context);
     }
     case "check": {
-      const options = { path, binding: readBinding(parsed), fast: parsed.fast === true };
+      const options = {
+        path,
+        binding: readBinding(parsed),
+        fast: parsed.fast === true,
+        tune: readOneOf("tune", text(parsed.tune), tuneModes),
+      };
       return (context) => checkCommand(options, context);
     }
     case "generate": {

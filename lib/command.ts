@@ -136,10 +136,13 @@ examples
   afpq dequantize llama-3-8b-nf4 -o llama-3-8b-again --dtype bf16`,
 };
 
-const MODEL_FLAGS = ["binding", "kv", "head"] as const;
+const MODEL_FLAGS = ["binding", "tune", "kv", "head"] as const;
+const TUNE_HELP = `
+  --tune MODE        off: the kernels that suit most devices; cached: those that were measured before,
+                     unless told; now: measure, and keep what was found`;
 const MODEL_HELP = `
   --binding NAME     webgpu, bun-webgpu, deno, software or cpu; the best there is unless told
-  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits
+  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${TUNE_HELP}
   --kv f16|f32       numbers of the cache of keys and values; f16 unless told
   --head NAME        format for the head, or for the embedding where that is the head; keep unless
                      told
@@ -203,7 +206,7 @@ examples
 
 const compare: CommandUsage = {
   words: ["A", "B"],
-  string: ["text", "context", "windows", "bos", "binding", "kv"],
+  string: ["text", "context", "windows", "bos", "binding", "tune", "kv"],
   boolean: ["wikitext", "fast"],
   collect: [],
   required: ["text"],
@@ -219,7 +222,7 @@ how often both find the same token likeliest.
   --bos NAME         auto: where the tokenizer puts one; window: before every window; or none
   --wikitext         FILE is raw WikiText: first made what the AFPQ paper scored
   --binding NAME     webgpu, bun-webgpu, deno, software or cpu; the best there is unless told
-  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits
+  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${TUNE_HELP}
   --kv f16|f32       numbers of the cache of keys and values; f16 unless told
 ${COMMON_HELP.slice(1)}
 
@@ -229,7 +232,7 @@ examples
 
 const check: CommandUsage = {
   words: ["PATH"],
-  string: ["binding"],
+  string: ["binding", "tune"],
   boolean: ["fast"],
   collect: [],
   required: [],
@@ -240,7 +243,7 @@ Every quantised matrix is multiplied with 1, 2 and 17 tokens, random and one-hot
 by the TypeScript reference. Errors are told in units of the bound; exit code 1 above 1.
 
   --binding NAME     this device only; the best there is unless told
-  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits
+  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${TUNE_HELP}
 ${COMMON_HELP.slice(1)}
 
 examples

@@ -8,6 +8,7 @@ import type { CommandContext, CommandResult } from "./command.ts";
 import { type Binding, deviceFacts, deviceText, openDevice } from "./device.ts";
 import { type Row, told } from "./report.ts";
 import { quote } from "./strict_json.ts";
+import { tunedText, type TuneMode } from "./tuning.ts";
 
 /** Options of the command. */
 export interface CheckCommandOptions {
@@ -15,16 +16,26 @@ export interface CheckCommandOptions {
   readonly binding?: Binding;
   /** Whether to try for a fast device. */
   readonly fast?: boolean;
+  /** Where tilings come from, the cache unless told. */
+  readonly tune?: TuneMode;
 }
 
 /** Runs the command. */
 export async function checkCommand(
-  { path, binding, fast }: CheckCommandOptions,
+  { path, binding, fast, tune }: CheckCommandOptions,
   context: CommandContext,
 ): Promise<CommandResult> {
-  const device = await openDevice({ binding, fast, log: context.log });
+  const device = await openDevice({
+    binding,
+    fast,
+    tuned: (tune ?? "cached") === "cached",
+    log: context.log,
+  });
   try {
-    const tensors = await checkCheckpoint(path, device, context);
+    const tensors = await checkCheckpoint(path, device, {
+      ...context,
+      tune: tune === "now" ? { onTuned: (tuned) => context.log(tunedText(tuned)) } : undefined,
+    });
     const worst = tensors.reduce((a, b) => b.worst > a.worst ? b : a);
     return {
       json: { device: deviceFacts(device), tensors },

@@ -16,6 +16,7 @@ import { callersPath, readBinding, readFormat, readOneOf, text } from "./read_op
 import { told } from "./report.ts";
 import { quote } from "./strict_json.ts";
 import { openTokenizer, requireTokenizerFor, type Tokenizer } from "./tokenizer.ts";
+import { tunedText, type TuneMode, tuneModes } from "./tuning.ts";
 
 /** How a model is to be run. */
 export interface ModelOptions {
@@ -23,19 +24,22 @@ export interface ModelOptions {
   readonly binding?: Binding;
   /** Whether to try for a fast device. */
   readonly fast?: boolean;
+  /** Where tilings come from, the cache unless told. */
+  readonly tune?: TuneMode;
   /** Numbers of the cache, f16 unless told. */
   readonly kv?: "f16" | "f32";
   /** Format of the head; null leaves it as it is. */
   readonly head?: string | null;
 }
 
-/** Reads `--binding`, `--fast`, `--kv` and `--head`. */
+/** Reads `--binding`, `--fast`, `--tune`, `--kv` and `--head`. */
 export function readModelOptions(parsed: Args): ModelOptions {
   const head = text(parsed.head) ?? "keep";
   return {
     path: callersPath(parsed._[0] ?? ""),
     binding: readBinding(parsed),
     fast: parsed.fast === true,
+    tune: readOneOf("tune", text(parsed.tune), tuneModes),
     kv: readOneOf("kv", text(parsed.kv), ["f16", "f32"]),
     head: head === "keep" ? null : readFormat(head).name,
   };
@@ -77,23 +81,24 @@ export function requireIds(ids: ArrayLike<number>, { config }: Prepared): void {
 
 /** Opens a device, as the last thing before weights move. */
 export function openModelDevice(
-  { options: { binding, fast } }: Prepared,
+  { options: { binding, fast, tune } }: Prepared,
   { log }: CommandContext,
 ): Promise<Device> {
-  return openDevice({ binding, fast, log });
+  return openDevice({ binding, fast, tuned: (tune ?? "cached") === "cached", log });
 }
 
 /** Loads the weights, with progress; `context` is the most tokens in the cache. */
 export function loadPrepared(
-  { options: { path, kv, head } }: Prepared,
+  { options: { path, kv, head, tune } }: Prepared,
   device: Device,
-  { onProgress, signal }: CommandContext,
+  { onProgress, signal, log }: CommandContext,
   context: number,
 ): Promise<LanguageModel> {
   return loadModel(device, path, {
     kv,
     head,
     context,
+    tune: tune === "now" ? { onTuned: (tuned) => log(tunedText(tuned)) } : undefined,
     signal,
     onProgress: (done, total, what) => onProgress(done, total, what, "matrices"),
   });

@@ -24,6 +24,7 @@ import { dawnSources, findAdapter, type Found, inTime, type Source } from "./bin
 import { closeGpu, createGpu, type Gpu, refusal } from "./gpu.ts";
 import { selfTest } from "./self_test.ts";
 import { withSoftwareGpu } from "./software_gpu.ts";
+import { readChoices, tuningKey } from "./tuning_cache.ts";
 
 /** How to reach a device: one of the three bindings, a GPU in software, or no GPU. */
 export type Binding = "webgpu" | "bun-webgpu" | "deno" | "software" | "cpu";
@@ -55,6 +56,8 @@ export interface DeviceOptions {
   binding?: Binding;
   /** Whether to try for a fast device; where there is none a plain one opens, and `log` is told. */
   fast?: boolean;
+  /** Whether tilings that were tuned before are used. Default true. */
+  tuned?: boolean;
   /** Told, a line at a time, what is fetched, skipped or odd. */
   log?: (line: string) => void;
   /** For the binding "software": true is the embedded GPU alone, false the system's alone. */
@@ -82,11 +85,17 @@ export interface DeviceOptions {
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const refused: string[] = [];
   const device = await open({ ...options, refused: (reason) => void refused.push(reason) });
+  if (device.gpu && options.tuned !== false) await useChoices(device, device.gpu);
   if (options.fast && !device.fast && device.gpu) {
     const reason = refused.at(-1) ?? "it has no toggles";
     options.log?.(`No fast device (${reason}): a plain one does the work`);
   }
   return device;
+}
+
+async function useChoices(device: Device, { choices, features }: Gpu): Promise<void> {
+  const known = await readChoices(tuningKey(device, features));
+  for (const [name, tiling] of Object.entries(known)) choices.set(name, tiling);
 }
 
 /** A device by its adapter and binding, for people. */

@@ -22,6 +22,8 @@ export interface Gpu {
   f16Subnormals: boolean;
   /** Pipelines by code, then by name and constants. */
   readonly pipelines: Map<string, Map<string, Promise<GPUComputePipeline>>>;
+  /** Tilings that tuning chose, by class of product: see tiling.ts. */
+  readonly choices: Map<string, string>;
   /** Errors that nobody was told of yet. */
   readonly faults: Error[];
   /** Set once the device is gone: nothing on it means anything from then on. */
@@ -37,6 +39,7 @@ export function createGpu(device: GPUDevice): Gpu {
     features: new Set(device.features as unknown as Iterable<string>),
     f16Subnormals: true,
     pipelines: new Map(),
+    choices: new Map(),
     faults: [],
     lost: null,
     unsubmittedBytes: 0,

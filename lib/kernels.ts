@@ -88,6 +88,12 @@ export function kernelFor(name: KernelName, features: ReadonlySet<string>): Kern
   return join(name, chosen);
 }
 
+/** The text of all kernels and parts. */
+export function kernelText(): string {
+  const parts = Object.values(PARTS).flatMap((variants) => Object.values(variants));
+  return [...Object.values(KERNELS).map(({ text }) => text), ...parts].join("\n");
+}
+
 /** Every combination of a kernel's parts that a device with these features can run. */
 export function kernelCombinations(name: KernelName, features: ReadonlySet<string>): Kernel[] {
   let combinations: Variant[][] = [[]];

@@ -20,6 +20,7 @@ import { type ModelConfig, readModelConfig } from "./model_config.ts";
 import { readWeights, type ReadWeightsOptions } from "./model.ts";
 import type { Candidates, ModelStats, Runner } from "./runner.ts";
 import { quote } from "./strict_json.ts";
+import type { TuneOptions } from "./tuning.ts";
 
 export type { Candidates, ModelStats } from "./runner.ts";
 
@@ -49,6 +50,8 @@ export interface LoadModelOptions extends ReadWeightsOptions {
   readonly kv?: "f16" | "f32";
   /** Most tokens in the cache; the model's own context, but at most 4096, unless told. */
   readonly context?: number;
+  /** Measure which kernels suit this device before the first token, unless the cache knows. */
+  readonly tune?: TuneOptions;
 }
 
 /**
@@ -72,7 +75,7 @@ export async function loadModel(
   const runner = await load(
     device,
     config,
-    { context, kvF16: options.kv !== "f32" },
+    { context, kvF16: options.kv !== "f32", tune: options.tune },
     (keeper) => readWeights(checkpoint, config, keeper, options),
   );
   return languageModel(device, config, context, runner);

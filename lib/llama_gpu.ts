@@ -20,8 +20,9 @@ import { allocate, type Dispatch, download, empty, submit, upload, write } from 
 import { type ModelConfig, rotationTable } from "./model_config.ts";
 import { forward, type ModelWeights } from "./ops.ts";
 import type { Candidates, ReadInto, Runner, RunnerOptions } from "./runner.ts";
-import { bindingBytes, freeAll, loadStack, type Slice, UNIFORM } from "./resident.ts";
+import { bindingBytes, freeAll, loadStack, type Slice, sliceBytes, UNIFORM } from "./resident.ts";
 import { lanes } from "./tiling.ts";
+import { tune } from "./tuning.ts";
 
 /** Most tokens in one run. */
 const CAPACITY = 256;
@@ -51,6 +52,9 @@ export async function loadOnGpu(
   });
   const logitsFit = Math.floor(Math.min(LOGIT_BYTES, bindingBytes(gpu)) / (4 * config.vocab));
   const capacity = Math.max(1, Math.min(CAPACITY, options.context, logitsFit));
+  if (options.tune) {
+    for (const tokens of [1, capacity]) await tune(device, slices, tokens, options.tune);
+  }
   const state = await createState(device, config, options, capacity, keep);
   const records = new Map<string, Promise<Program>>();
   const program = (kind: ProgramKind) => {
@@ -228,9 +232,4 @@ function stats(
     bytesPerToken: head === embedding ? weightBytes : weightBytes - table,
     cacheBytesPerPosition: config.layers * config.kvHeads * config.headDim * (kvF16 ? 4 : 8),
   };
-}
-
-/** Bytes of codes and scales, or of dense weights. */
-function sliceBytes({ packed, buffers }: Slice): number {
-  return packed ? buffers[0].size + buffers[2].size : buffers[0].size;
 }

@@ -137,6 +137,11 @@ async function sliceOf(
   return { firstRow, rows, packed: true, constants, buffers: all };
 }
 
+/** Bytes of codes and scales, or of dense weights. */
+export function sliceBytes({ packed, buffers }: Slice): number {
+  return packed ? buffers[0].size + buffers[2].size : buffers[0].size;
+}
+
 /** Destroys the buffers of slices. */
 export function freeAll(slices: readonly Slice[]): void {
   for (const { buffers } of slices) for (const buffer of buffers) buffer.destroy();

@@ -7,6 +7,7 @@
 
 import type { WeightKeeper } from "./model.ts";
 import type { ModelWeights } from "./ops.ts";
+import type { TuneOptions } from "./tuning.ts";
 
 /** The likeliest tokens. */
 export interface Candidates {
@@ -45,6 +46,8 @@ export interface Runner {
 export interface RunnerOptions {
   readonly context: number;
   readonly kvF16: boolean;
+  /** Measure candidates for products before use. */
+  readonly tune?: TuneOptions;
 }
 
 /** How a backend gets its weights. */

@@ -22,7 +22,8 @@ import process from "node:process";
 import { brotliDecompressSync } from "node:zlib";
 import { capturingStderr, openLibrary, withEnvironment } from "./native.ts";
 import { locateNpm, npmPins } from "./npm.ts";
-import { permitted, readEnvironment } from "./permission.ts";
+import { cacheFolder } from "./cache_folder.ts";
+import { permitted } from "./permission.ts";
 
 /** SHA-256 of bin/swiftshader.tar.br in @sparticuz/chromium 153.0.0. */
 const ARCHIVE_SHA256 = "b680e40a33235ecc6ad4c6897a168b70ce5164f0d62d2a64d675320d51614631";
@@ -116,15 +117,6 @@ function requirePlatform(): void {
     const flags = missing.map((name) => `--allow-${name}`).join(" ");
     throw new Error(`The embedded software GPU needs ${flags}`);
   }
-}
-
-/** `$XDG_CACHE_HOME/afpq`, or `~/.cache/afpq`. */
-function cacheFolder(): string {
-  const cache = readEnvironment("XDG_CACHE_HOME");
-  if (cache?.startsWith("/")) return join(cache, "afpq");
-  const home = readEnvironment("HOME");
-  if (!home) throw new Error("Cannot find a cache folder: neither XDG_CACHE_HOME nor HOME is set");
-  return join(home, ".cache", "afpq");
 }
 
 async function isIntact(folder: string): Promise<boolean> {

@@ -29,55 +29,113 @@ const LANES = { software: 16, hardware: 64 };
 /** Lanes that a GPU should have at work, so that some compute while others wait for memory. */
 const BUSY_LANES = 2 ** 16;
 
-/** How a product of a slice with `tokens` tokens is cut up on this device. */
+/** How a product of a slice with `tokens` tokens is cut up: as tuning chose, else the first candidate. */
 export function tilingOf(
   device: Device,
   kind: ProductKind,
   slice: Slice,
-  _tokens: number,
+  tokens: number,
 ): Tiling {
+  const candidates = candidatesOf(device, kind, slice, tokens);
+  const chosen = device.gpu?.choices.get(classOf(kind, slice, tokens));
+  return candidates.find((tiling) => labelOf(tiling) === chosen) ?? candidates[0];
+}
+
+/** The ways to cut up a product that tuning compares; the first is good without measuring. */
+export function candidatesOf(
+  device: Device,
+  kind: ProductKind,
+  slice: Slice,
+  _tokens: number,
+): Tiling[] {
   const { packed } = slice;
-  if (kind === "matvec") return matvecTiling(slice, matvecShape(device, slice));
+  if (kind === "matvec") {
+    const shapes = device.software ? SOFTWARE_SHAPES : hardwareShapes(slice);
+    const tilings = shapes.map((shape) => matvecTiling(slice, shape));
+    return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
+  }
   if (!device.software || !device.gpu?.features.has("subgroups")) {
-    const name = packed ? "matmul" : "dense_matmul";
-    return { name, rows: 32, tokens: 32, constants: {} };
+    return [{ name: packed ? "matmul" : "dense_matmul", rows: 32, tokens: 32, constants: {} }];
   }
   const WORKGROUP = lanes(device);
   const name = packed ? "matmul_quads" : "dense_matmul_quads";
-  return { name, rows: 4 * WORKGROUP, tokens: 16, constants: { WORKGROUP } };
+  return [{ name, rows: 4 * WORKGROUP, tokens: 16, constants: { WORKGROUP } }];
+}
+
+/**
+ * The class of products that share a choice: kernel, format, and rows, columns and tokens to the next
+ * power of two.
+ */
+export function classOf(
+  kind: ProductKind,
+  { rows, packed, constants }: Slice,
+  tokens: number,
+): string {
+  const { COLS, GROUP, BITS, DECODE, SCALING, DTYPE } = constants;
+  const format = packed ? `${BITS} ${DECODE} ${SCALING} ${GROUP}` : `dense ${DTYPE}`;
+  const [r, c, t] = [rows, COLS, tokens].map((n) => 2 ** Math.ceil(Math.log2(n)));
+  return `${kind} ${format}, ${r}x${c}, ${t}`;
+}
+
+/** A tiling in words: its kernel and constants. */
+export function labelOf({ name, constants }: Tiling): string {
+  return [name, ...Object.entries(constants).map(([key, value]) => `${key}=${value}`)].join(" ");
 }
 
 /** How kernels/parts/lines shares out rows and columns, and what else matvec leaves open. */
 interface MatvecShape {
-  readonly workgroup: number;
-  /** Lanes along a row. */
+  /** Lines of a workgroup. */
+  readonly lines: number;
+  /** Lanes of a line, along a row. */
   readonly span: number;
   /** Rows of a lane. */
   readonly tall: number;
   /** Workgroups along a row. */
-  readonly split: number;
+  readonly split?: number;
   /** Whether activations go through workgroup memory. */
-  readonly staged: boolean;
+  readonly staged?: boolean;
   /** Copies of the table of levels. */
-  readonly copies: number;
+  readonly copies?: number;
 }
 
-/** The choice that is good without measuring. */
-function matvecShape(device: Device, slice: Slice): MatvecShape {
-  if (device.software) {
-    return { workgroup: 8, span: 8, tall: 8, split: 1, staged: false, copies: 1 };
-  }
-  const span = [16, 32, 64].find((span) => slice.rows * span >= 4 * BUSY_LANES) ?? 64;
-  const short = slice.rows * span < BUSY_LANES / 4 && slice.constants.COLS >= 8192;
-  return { workgroup: 64, span, tall: 4, split: short ? 4 : 1, staged: true, copies: 1 };
+/** A CPU wants lanes as wide as its vectors, and many rows to each load of activations. */
+const SOFTWARE_SHAPES: readonly MatvecShape[] = [
+  { lines: 1, span: 8, tall: 8 },
+  { lines: 1, span: 8, tall: 4 },
+  { lines: 1, span: 16, tall: 8 },
+  { lines: 2, span: 8, tall: 8 },
+  { lines: 2, span: 4, tall: 8 },
+  { lines: 1, span: 4, tall: 8 },
+  { lines: 1, span: 32, tall: 8 },
+];
+
+/** A GPU wants many lanes: few rows are spread over wide lines, and over several where even so few. */
+function hardwareShapes({ rows, constants: { COLS } }: Slice): MatvecShape[] {
+  const span = [16, 32, 64].find((span) => rows * span >= 4 * BUSY_LANES) ?? 64;
+  const split = rows * span < BUSY_LANES / 4 && COLS >= 8192 ? 4 : 1;
+  const staged = true;
+  return [
+    { lines: 4, span, tall: 4, split, staged },
+    { lines: 4, span: 16, tall: 4, staged },
+    { lines: 4, span: 32, tall: 4, staged },
+    { lines: 4, span: 64, tall: 4, staged },
+    { lines: 2, span: 32, tall: 4, staged },
+    { lines: 4, span: 32, tall: 8, staged },
+    { lines: 4, span: 64, tall: 2, staged },
+    { lines: 8, span: 32, tall: 4, staged, copies: 4 },
+    { lines: 8, span: 8, tall: 4 },
+    { lines: 4, span: 16, tall: 4 },
+    { lines: 1, span: 64, tall: 4 },
+    { lines: 4, span: 32, tall: 4, staged, split: 4 },
+  ];
 }
 
 function matvecTiling({ packed }: Slice, shape: MatvecShape): Tiling {
-  const { workgroup, span, tall, split, staged, copies } = shape;
-  const common = { WORKGROUP: workgroup, SPAN: span, TALL: tall, SPLIT: split };
+  const { lines, span, tall, split = 1, staged = false, copies = 1 } = shape;
+  const common = { WORKGROUP: lines * span, SPAN: span, TALL: tall, SPLIT: split };
   return {
     name: packed ? "matvec" : "dense_matvec",
-    rows: tall * workgroup / span,
+    rows: tall * lines,
     tokens: 2,
     constants: packed ? { ...common, STAGED: staged ? 1 : 0, COPIES: copies } : common,
   };

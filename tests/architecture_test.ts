@@ -5,13 +5,14 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 /** Modules of lib/ in order: one may import those of earlier lines, and those before it in its own. */
 const LAYERS: Record<string, string> = {
   leaves:
-    "permission npm report progress parse_args nearest glob json_string strict_json hashed_file " +
+    "permission cache_folder npm report progress parse_args nearest glob json_string strict_json hashed_file " +
     "pattern_syntax pattern csv sampling statistics",
   numbers: "codebook float16 dtype format pack rounding quantizer quantization_error",
-  gpu: "gpu launch kernels self_test native bindings software_gpu device timing",
+  gpu: "gpu launch kernels self_test native bindings software_gpu " +
+    "tuning_cache device timing",
   operations:
     "linear_reference pointwise_reference attention_reference resident tiling product linear " +
-    "prepared_product",
+    "prepared_product tuning",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_tensors",
   text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +

@@ -23,10 +23,10 @@ export interface Target {
 }
 
 const OPTIONS: Record<string, DeviceOptions> = {
-  "webgpu": { binding: "webgpu" },
-  "bun-webgpu": { binding: "bun-webgpu" },
-  "deno": { binding: "deno" },
-  "embedded": { binding: "software", embedded: true },
+  "webgpu": { binding: "webgpu", tuned: false },
+  "bun-webgpu": { binding: "bun-webgpu", tuned: false },
+  "deno": { binding: "deno", tuned: false },
+  "embedded": { binding: "software", embedded: true, tuned: false },
 };
 
 const named = process.env.WEBGPU?.split(",").map((name) => name.trim()).filter((name) => name);

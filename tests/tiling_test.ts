@@ -3,9 +3,12 @@ import assert from "node:assert/strict";
 import type { Device } from "../lib/device.ts";
 import { openDevice } from "../lib/device.ts";
 import type { Slice } from "../lib/resident.ts";
-import { tilingOf } from "../lib/tiling.ts";
+import { candidatesOf, classOf, labelOf, tilingOf } from "../lib/tiling.ts";
+import { load } from "../lib/linear.ts";
+import { gpuTest } from "./gpu_devices.ts";
+import { denseAgrees, denseWeights, matvecAgrees, weights } from "./linear_cases.ts";
 
-const slice = { packed: true } as Slice;
+const slice = { packed: true, rows: 8, constants: { COLS: 64 } } as unknown as Slice;
 
 test("tilingOf() takes the register tile where a GPU does the work", async () => {
   const device: Device = { ...(await openDevice({ binding: "cpu" })), software: false };
@@ -18,4 +21,54 @@ test("tilingOf() takes matvec for few tokens on every device", async () => {
   for (const software of [true, false]) {
     assert.equal(tilingOf({ ...device, software }, "matvec", slice, 1).name, "matvec");
   }
+});
+
+for (const software of [true, false]) {
+  const kind = software ? "a CPU" : "a GPU";
+  gpuTest(
+    `every way to cut up a matvec that ${kind} has agrees with the reference`,
+    async (_, real) => {
+      const device: Device = { ...real, software };
+      const q = weights(40, 600, "nf4-asym", 32);
+      const w = denseWeights(40, 600, "F16");
+      const loaded = await load(device, q);
+      const candidates = candidatesOf(device, "matvec", loaded.slices[0], 1);
+      const plain = await load(device, w);
+      const { choices } = device.gpu!;
+      for (const [i, tiling] of candidates.entries()) {
+        choices.set(classOf("matvec", loaded.slices[0], 1), labelOf(tiling));
+        await matvecAgrees(device, q, { biased: i % 2 === 1 });
+      }
+      for (const tiling of candidatesOf(device, "matvec", plain.slices[0], 1).slice(0, 3)) {
+        choices.set(classOf("matvec", plain.slices[0], 1), labelOf(tiling));
+        await denseAgrees(device, w, 1);
+      }
+      choices.clear();
+      loaded.free();
+      plain.free();
+    },
+  );
+}
+
+gpuTest("a product in parts is added up in order, for two tokens with a bias", async (_, real) => {
+  const device: Device = { ...real, software: false };
+  const q = weights(12, 8192 + 40, "fp4-asym", 64);
+  const { slices, free } = await load(device, q);
+  assert.equal(tilingOf(device, "matvec", slices[0], 2).constants.SPLIT, 4);
+  free();
+  await matvecAgrees(device, q, { batch: 2, biased: true });
+});
+
+test("classes tell kinds, formats and sizes apart, and take neighbours together", () => {
+  const of = (rows: number, constants: Record<string, number>, tokens = 1) =>
+    classOf("matvec", { packed: true, rows, constants } as unknown as Slice, tokens);
+  const usual = { COLS: 4096, GROUP: 128, BITS: 4, DECODE: 0, SCALING: 1 };
+  assert.equal(of(4096, usual), of(3000, usual));
+  const others = [{ COLS: 8192 }, { BITS: 3 }, { DECODE: 2 }, { SCALING: 0 }, { GROUP: 64 }];
+  const all = [
+    of(4096, usual),
+    of(11008, usual),
+    ...others.map((o) => of(4096, { ...usual, ...o })),
+  ];
+  assert.equal(new Set(all).size, all.length);
 });

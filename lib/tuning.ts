@@ -1,0 +1,189 @@
+/**
+ * Tuning: which of the candidates that tiling.ts has for a product is quickest on this device.
+ *
+ * Matrices of one class (format, and rows and columns to the next power of two) are measured together:
+ * a candidate multiplies with each of them in turn, so that weights come from memory as they do when a
+ * model runs, and all candidates take turns in every round. A candidate replaces the default only where
+ * its time, paired round by round, is lower by more than the doubt about it.
+ *
+ * @module
+ */
+
+import type { Device } from "./device.ts";
+import { kernelFor } from "./kernels.ts";
+import { type Dispatch, empty, prepare, upload } from "./launch.ts";
+import { UNIT, unitsPerRow } from "./pack.ts";
+import { launchesOf } from "./product.ts";
+import { told } from "./report.ts";
+import { type Slice, sliceBytes, UNIFORM } from "./resident.ts";
+import { quantile } from "./statistics.ts";
+import { candidatesOf, classOf, labelOf, type ProductKind, type Tiling } from "./tiling.ts";
+import { createTimer, type Timer } from "./timing.ts";
+import { tuningKey, writeChoices } from "./tuning_cache.ts";
+
+/** Where choices come from: nowhere, the cache, or measuring what the cache has not. */
+export type TuneMode = "off" | "cached" | "now";
+
+/** All of them. */
+export const tuneModes: readonly TuneMode[] = ["off", "cached", "now"];
+
+/** What was measured of one class. */
+export interface Tuned {
+  /** See {@linkcode classOf}. */
+  readonly class: string;
+  /** The chosen tiling. */
+  readonly chosen: string;
+  /** Its time as a share of the default's, 1 where that was kept. */
+  readonly share: number;
+  /** Median ms of each candidate, the default first. */
+  readonly candidates: readonly { readonly tiling: string; readonly ms: number }[];
+}
+
+/** Options of {@linkcode tune}. */
+export interface TuneOptions {
+  /** Told of each class that was measured. */
+  readonly onTuned?: (tuned: Tuned) => void;
+  /** Whether choices go into the cache as well. Default true. */
+  readonly keep?: boolean;
+}
+
+/** What tuning found, in a line. */
+export function tunedText({ class: name, chosen, share }: Tuned): string {
+  return `tuned ${name}: ${chosen}, ${told(share)} of the default's time`;
+}
+
+const ROUNDS = 9;
+/** Enough matrices to be larger than a cache, but not many. */
+const MOST_BYTES = 256 * 2 ** 20;
+const MOST_REPEATS = 1000;
+/** Shares of the default's time above this are no gain. */
+const WORTH = 0.97;
+
+/**
+ * Measures what is not chosen yet for products of `tokens` tokens with these slices, and uses it on this
+ * device from now on.
+ *
+ * @throws {Error} where the device is lost, or the choices cannot be kept
+ */
+export async function tune(
+  device: Device,
+  slices: readonly Slice[],
+  tokens: number,
+  { onTuned, keep = true }: TuneOptions = {},
+): Promise<Tuned[]> {
+  const { gpu } = device;
+  if (!gpu) return [];
+  const kind: ProductKind = tokens <= 2 ? "matvec" : "matmul";
+  const classes = Map.groupBy(slices, (slice) => classOf(kind, slice, tokens));
+  const all: Tuned[] = [];
+  for (const [name, members] of classes) {
+    const candidates = candidatesOf(device, kind, members[0], tokens);
+    if (candidates.length === 1 || gpu.choices.has(name)) continue;
+    const tuned = { class: name, ...await measure(device, kind, members, tokens, candidates) };
+    gpu.choices.set(name, tuned.chosen);
+    all.push(tuned);
+    onTuned?.(tuned);
+  }
+  const choices = Object.fromEntries(all.map((tuned) => [tuned.class, tuned.chosen]));
+  if (keep && all.length > 0) await writeChoices(tuningKey(device, gpu.features), choices);
+  return all;
+}
+
+async function measure(
+  device: Device,
+  kind: ProductKind,
+  members: readonly Slice[],
+  tokens: number,
+  candidates: readonly Tiling[],
+): Promise<Omit<Tuned, "class">> {
+  const own: GPUBuffer[] = [];
+  const keep = (buffer: GPUBuffer) => (own.push(buffer), buffer);
+  const some = members.slice(0, Math.max(1, Math.floor(MOST_BYTES / sliceBytes(members[0]))));
+  try {
+    const products = await productsOf(device, kind, some, tokens, keep);
+    const runs = await Promise.all(
+      candidates.map((tiling) => prepareAll(device, products, tiling)),
+    );
+    const timer = await createTimer(device, runs[0]);
+    const times = await timeAll(timer, runs);
+    timer.free();
+    return choose(candidates, times);
+  } finally {
+    for (const buffer of own) buffer.destroy();
+  }
+}
+
+/** Products with each of the slices, between buffers made for it. */
+async function productsOf(
+  { gpu }: Device,
+  kind: ProductKind,
+  slices: readonly Slice[],
+  tokens: number,
+  keep: (buffer: GPUBuffer) => GPUBuffer,
+) {
+  const stride = UNIT * unitsPerRow(Math.max(...slices.map(({ constants }) => constants.COLS)));
+  const rows = Math.max(...slices.map((slice) => slice.rows));
+  const values = Float32Array.from({ length: tokens * stride }, (_, i) => Math.sin(i * i));
+  const x = keep(await upload(gpu!, values));
+  const y = keep(empty(gpu!, 4 * tokens * rows));
+  const unused = keep(empty(gpu!, 16));
+  const step = keep(await upload(gpu!, Uint32Array.of(tokens, 0, 0, 4), UNIFORM));
+  const parts = (bytes: number) => keep(empty(gpu!, bytes));
+  return slices.map((slice) => ({
+    kind,
+    slice: { ...slice, firstRow: 0 },
+    tokens,
+    x,
+    y,
+    outRows: rows,
+    bias: null,
+    unused,
+    step,
+    parts,
+  }));
+}
+
+async function prepareAll(
+  device: Device,
+  products: Awaited<ReturnType<typeof productsOf>>,
+  tiling: Tiling,
+): Promise<Dispatch[]> {
+  const gpu = device.gpu!;
+  const launches = products.flatMap((product) => launchesOf(device, product, tiling));
+  return await Promise.all(
+    launches.map(({ name, launch }) => prepare(gpu, kernelFor(name, gpu.features), launch)),
+  );
+}
+
+/** Times of each run in each round, [candidates, rounds] ms. */
+async function timeAll(timer: Timer, runs: readonly Dispatch[][]): Promise<number[][]> {
+  const once = Math.max(1e-3, await timer.time(runs[0]));
+  const repeats = Math.min(MOST_REPEATS, Math.ceil(timer.leastMs / once));
+  const long = runs.map((run) => Array.from({ length: repeats }, () => run).flat());
+  const times: number[][] = runs.map(() => []);
+  for (let round = 0; round <= ROUNDS; round++) {
+    for (const [i, run] of long.entries()) {
+      const ms = await timer.time(run) / repeats;
+      if (round > 0) times[i].push(ms); // the first round warms up
+    }
+  }
+  return times;
+}
+
+/** The candidate whose paired share of the default's time is least, if that is a gain. */
+export function choose(
+  candidates: readonly Tiling[],
+  times: readonly (readonly number[])[],
+): Omit<Tuned, "class"> {
+  const shares = times.map((own) => quantile(own.map((ms, round) => ms / times[0][round]), 0.5));
+  const best = shares.indexOf(Math.min(...shares));
+  const at = shares[best] < WORTH ? best : 0;
+  return {
+    chosen: labelOf(candidates[at]),
+    share: shares[at],
+    candidates: candidates.map((tiling, i) => ({
+      tiling: labelOf(tiling),
+      ms: quantile(times[i], 0.5),
+    })),
+  };
+}

@@ -1,0 +1,62 @@
+import { test } from "node:test";
+import assert from "node:assert/strict";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openDevice } from "../lib/device.ts";
+import { load } from "../lib/linear.ts";
+import { candidatesOf, classOf, labelOf, tilingOf } from "../lib/tiling.ts";
+import { choose, tune } from "../lib/tuning.ts";
+import { gpuTest, openTarget } from "./gpu_devices.ts";
+import { matvecAgrees, weights } from "./linear_cases.ts";
+import { withVariables } from "./variables.ts";
+
+const [first, second, third] = ["one", "two", "three"].map((name) => ({
+  name: "matvec" as const,
+  rows: 8,
+  tokens: 2,
+  constants: { [name]: 1 },
+}));
+
+test("choose() takes the candidate that is quickest round by round", () => {
+  const times = [[10, 20, 10], [8, 16, 9], [9, 30, 5]]; // shares 0.8, 0.8, 0.9 and 0.9, 1.5, 0.5
+  const chosen = choose([first, second, third], times);
+  assert.equal(chosen.chosen, labelOf(second));
+  assert.equal(chosen.share, 0.8);
+  assert.deepEqual(chosen.candidates.map(({ ms }) => ms), [10, 9, 9]);
+});
+
+test("choose() keeps the default where the gain is within the noise", () => {
+  const { chosen, share } = choose([first, second], [[10, 10, 10], [9.9, 9.8, 9.8]]);
+  assert.deepEqual([chosen, share], [labelOf(first), 1]);
+});
+
+gpuTest("what tuning chose is used, on the next device as well", async (_, { binding }) => {
+  const folder = mkdtempSync(join(tmpdir(), "afpq-tuning-"));
+  await withVariables({ XDG_CACHE_HOME: folder }, async () => {
+    const device = await openTarget(binding);
+    const q = weights(64, 256, "fp4-asym", 128);
+    const { slices, free } = await load(device, q);
+    const [tuned] = await tune(device, slices, 1);
+    assert.equal(tuned.class, classOf("matvec", slices[0], 1));
+    assert.equal(tuned.candidates.length, candidatesOf(device, "matvec", slices[0], 1).length);
+    assert.equal(labelOf(tilingOf(device, "matvec", slices[0], 1)), tuned.chosen);
+    await matvecAgrees(device, q);
+    assert.deepEqual(await tune(device, slices, 1), []);
+
+    const next = await openDevice({ binding, embedded: device.binding === "software" });
+    assert.equal(next.gpu!.choices.get(tuned.class), tuned.chosen);
+    free();
+    for (const each of [device, next]) each.close();
+  });
+});
+
+gpuTest("a choice that is no candidate is passed over", async (_, device) => {
+  const { slices, free } = await load(device, weights(8, 64, "fp4-sym", 32));
+  const name = classOf("matvec", slices[0], 1);
+  device.gpu!.choices.set(name, "matvec of long ago");
+  const [usual] = candidatesOf(device, "matvec", slices[0], 1);
+  assert.deepEqual(tilingOf(device, "matvec", slices[0], 1), usual);
+  device.gpu!.choices.delete(name);
+  free();
+});

@@ -21,16 +21,19 @@ import type { Variant } from "./variants.ts";
 /** How long, and what ends it. */
 export interface RoundOptions {
   readonly rounds: number;
-  /** Samples of each variant a round, of which the least counts. */
+  /** Most samples of each variant a round, of which the least counts. */
   readonly tries: number;
   /** A time of `performance.now()` after which no round begins. */
   readonly until: number;
   readonly signal: AbortSignal;
-  readonly onSample: () => void;
+  /** Told how much is done, in samples. */
+  readonly onSample: (samples: number) => void;
 }
 
 /** Rounds that are enough to tell something of. */
 export const LEAST_ROUNDS = 3;
+/** Samples of all variants together that are worth a second try, ms. */
+const TRIED_MS = 500;
 const MOST_RUNS = 4096;
 const MOST_DISPATCHES = 8192;
 
@@ -56,17 +59,19 @@ export async function timeAll(
     if (signal.aborted) return [];
     samplers.push(await warmUp(timer, variant));
   }
-  const roundMs = tries * samplers.reduce((sum, { lastMs }) => sum + lastMs, 0);
+  const onceMs = samplers.reduce((sum, { lastMs }) => sum + lastMs, 0);
+  const again = Math.max(1, Math.min(tries, Math.floor(TRIED_MS / onceMs))); // the same for all
+  const roundMs = again * onceMs;
   if (performance.now() + LEAST_ROUNDS * roundMs > until) return [];
   const random = createRandom(1);
-  const orders = Array.from({ length: tries }, () => samplers);
+  const orders = Array.from({ length: again }, () => samplers);
   for (let round = 0; round < rounds; round++) {
     if (performance.now() + roundMs > until) break;
     for (const sampler of orders.flatMap((all) => shuffled(all, random))) {
       if (signal.aborted) return whole(samplers, round);
       const ms = await sample(timer, sampler);
       sampler.times[round] = Math.min(ms, sampler.times[round] ?? Infinity);
-      onSample();
+      onSample(tries / again);
     }
   }
   return whole(samplers);
@@ -134,7 +139,7 @@ export interface Limits {
 /** The cases `copy` and `empty`, and the timer, whose clock is tried on the copy. */
 export async function measureLimits(
   device: Device,
-  rounds: number,
+  rounds: Pick<RoundOptions, "rounds" | "tries">,
   workingSet: number,
 ): Promise<Limits> {
   const gpu = device.gpu!;
@@ -173,13 +178,16 @@ export async function measureLimits(
 async function times(
   timer: Timer,
   dispatches: Parameters<Timer["time"]>[0],
-  rounds: number,
+  { rounds, tries }: Pick<RoundOptions, "rounds" | "tries">,
 ): Promise<number[]> {
   const once = await timer.time(dispatches);
   const again = Math.min(MOST_RUNS, Math.max(1, Math.ceil(timer.leastMs / Math.max(once, 1e-6))));
   const all = new Array(again).fill(dispatches).flat();
   await timer.time(all);
-  const taken = [];
-  for (let round = 0; round < rounds; round++) taken.push(await timer.time(all) / again);
+  const taken = new Array(rounds).fill(Infinity);
+  for (let i = 0; i < tries * rounds; i++) {
+    const round = Math.floor(i / tries);
+    taken[round] = Math.min(taken[round], await timer.time(all) / again);
+  }
   return taken;
 }

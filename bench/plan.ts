@@ -1,6 +1,7 @@
 /**
  * What a run times and in which order: pieces of work, the most important first, and for each the
- * kernels and formats that are timed side by side.
+ * kernels and formats that are timed side by side. The first shape comes with all its batches, then the
+ * token, then the other shapes batch by batch.
  *
  * @module
  */
@@ -33,18 +34,21 @@ export function planOf(options: BenchOptions, software: boolean): Work[] {
     software ? all.map((one) => shrunk(one, SHRINK)) : all;
   const wanted = options.shapes ?? cut(all ? shapes : usualShapes);
   const decoded = options.models ?? cut(all ? models : [models[0]]);
-  const works = (options.batches ?? BATCHES).flatMap((batch): Work[] => {
-    const common = { batch, group };
-    const products = unique(wanted).map((shape) => {
+  const batches = options.batches ?? BATCHES;
+  const [first, ...others] = unique(wanted).map((shape) =>
+    batches.map((batch): Work => {
       const name = shape.name || `${shape.rows}x${shape.cols}`;
-      return { ...common, case: caseOf(batch), name, shapes: [shape], times: 1 };
-    });
-    const decodes = batch > 2 ? [] : decoded.map((model) => {
+      return { batch, group, case: caseOf(batch), name, shapes: [shape], times: 1 };
+    })
+  );
+  const decodes = decoded.flatMap((model) =>
+    batches.filter((batch) => batch <= 2).map((batch): Work => {
       const { name, layers } = model;
-      return { ...common, case: "decode", name, shapes: layerOf(model), times: layers };
-    });
-    return [...products, ...decodes];
-  });
+      return { batch, group, case: "decode", name, shapes: layerOf(model), times: layers };
+    })
+  );
+  const later = batches.flatMap((_, i) => others.map((works) => works[i]));
+  const works = [...(first ?? []), ...decodes, ...later];
   const left = works.filter((work) => only === undefined || work.case === only);
   if (left.length > 0) return left;
   throw new UsageError(

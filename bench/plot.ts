@@ -66,7 +66,7 @@ export function axisOf(
   const [least, most] = values.length === 0 ? [1, 10] : [Math.min(...values), Math.max(...values)];
   if (kind === "linear") return linearAxis(label, most);
   const base = kind === "tens" ? 10 : 2;
-  const low = Math.floor(Math.log(least) / Math.log(base) + 1e-9);
+  const low = Math.floor(Math.log(least) / Math.log(base) + 0.05); // a mark may stand on the edge
   const high = Math.max(low + 1, Math.ceil(Math.log(most) / Math.log(base) - 1e-9));
   const ticks = Array.from({ length: high - low + 1 }, (_, i) => base ** (low + i));
   return { label, least: ticks[0], most: ticks.at(-1)!, log: true, ticks };
@@ -74,7 +74,7 @@ export function axisOf(
 
 function linearAxis(label: string, most: number): Axis {
   const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100].find((step) => most / step <= 8) ?? most;
-  const count = Math.max(1, Math.ceil(most / step - 1e-9));
+  const count = Math.max(1, Math.ceil(1.03 * most / step));
   const ticks = Array.from({ length: count + 1 }, (_, i) => Number((i * step).toPrecision(6)));
   return { label, least: 0, most: ticks.at(-1)!, log: false, ticks };
 }
@@ -100,9 +100,7 @@ function panelOf({ title, x, y, series }: Panel): string {
       `text-anchor="middle" transform="translate(20 ${(AREA.top + bottom) / 2}) rotate(-90)"`,
     ),
     `<clipPath id="${id}">${box}/></clipPath>`,
-    `<g clip-path="url(#${id})">`,
-    ...series.map((one) => seriesOf(one, atX, atY)),
-    "</g>",
+    ...series.map((one) => seriesOf(one, atX, atY, `clip-path="url(#${id})"`)),
     ...series.map((one, i) => legendOf(one, right + 16, AREA.top + 10 + 20 * i)),
   ].join("\n");
 }
@@ -117,19 +115,20 @@ function seriesOf(
   { style, points, line }: Series,
   atX: (value: number) => number,
   atY: (value: number) => number,
+  clip: string,
 ): string {
   const at = points.map(([x, y]) => [atX(x), atY(y)] as const);
   const path = line && at.length > 1
-    ? `<polyline points="${at.map((p) => p.join(",")).join(" ")}" ${stroke(style)}/>`
+    ? `<polyline points="${at.map((p) => p.join(",")).join(" ")}" ${clip} ${stroke(style)}/>`
     : "";
   return path + (style.mark ? at.map(([x, y]) => mark(x, y, style)).join("") : "");
 }
 
 function legendOf({ label, style, line }: Series, x: number, y: number): string {
   return [
-    line ? `<line x1="${x}" y1="${y}" x2="${x + 22}" y2="${y}" ${stroke(style)}/>` : "",
-    style.mark ? mark(x + 11, y, style) : "",
-    text(x + 30, y + 4, label, 'font-size="12"'),
+    line ? `<line x1="${x}" y1="${y}" x2="${x + 32}" y2="${y}" ${stroke(style)}/>` : "",
+    style.mark ? mark(x + 16, y, style) : "",
+    text(x + 40, y + 4, label, 'font-size="12"'),
   ].join("");
 }
 
@@ -138,7 +137,9 @@ function stroke({ color, dash }: Style): string {
 }
 
 function mark(x: number, y: number, { color, mark, hollow }: Style): string {
-  const paint = `fill="${hollow ? "#fff" : color}" stroke="${color}" stroke-width="1.6"`;
+  const paint = `fill="${
+    hollow ? "#fff" : color
+  }" stroke="${color}" stroke-width="1.6" fill-opacity="0.75"`;
   const r = 4.2;
   if (mark === "circle") return `<circle cx="${x}" cy="${y}" r="${r}" ${paint}/>`;
   if (mark === "square") {

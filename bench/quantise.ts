@@ -6,7 +6,7 @@
  * (tests/golden_test.ts holds it closely; here a gross change stops the run). Then five rounds to warm
  * up, then the median of 15, with the 20 % and 80 % quantiles.
  *
- *   deno task bench
+ *   deno task bench:quantise
  *   bun bench/quantise.ts
  *
  * @module

@@ -143,7 +143,7 @@ function speedup(documents: readonly BenchDocument[]): Panel[] {
     const series = seriesBy(rows, byBatch, true);
     const x = axisOf("batch, tokens at once", rows.map(({ batch }) => batch!), "twos");
     const most = series.flatMap(({ points }) => points.map(([, value]) => value));
-    const y = axisOf("times as fast as dense f16", [...most, 1.2], "linear");
+    const y = axisOf("times as fast as dense f16, mean over shapes", [...most, 1.2], "linear");
     const even: Series = {
       label: "dense f16",
       style: { color: COLORS.f16, dash: true },

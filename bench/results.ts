@@ -111,6 +111,17 @@ export function rowsOf(work: Work, timed: readonly Timed[], copyGBs: number): Be
   });
 }
 
+/** How much faster than each rival the same format is, in the same rounds; `shape` is for people. */
+export function rivalLines(shape: string, timed: readonly Timed[]): string[] {
+  return timed.flatMap(({ variant: { kernel, format }, times }) => {
+    const own = timed.find(({ variant }) => variant.kernel === "own" && variant.format === format);
+    if (kernel === "own" || !own) return [];
+    const { median, low, high } = pairedRatio(times, own.times);
+    const bounds = `${low.toFixed(2)}-${high.toFixed(2)}`;
+    return [`${format} ${shape}: ${median.toFixed(2)} (${bounds}) x as fast as ${kernel}`];
+  });
+}
+
 /** A row of the cases `copy` and `empty`, which are compared with nothing. */
 export function plainRow(
   name: string,

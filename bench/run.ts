@@ -15,7 +15,7 @@ import { freeBuffers, makeBuffers } from "./buffers.ts";
 import { type Limits, measureLimits, timeAll } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
 import { choicesOf, planOf } from "./plan.ts";
-import { type BenchDocument, type BenchRow, type NotRun, rowsOf } from "./results.ts";
+import { type BenchDocument, type BenchRow, type NotRun, rivalLines, rowsOf } from "./results.ts";
 import { tableRow } from "./tables.ts";
 import { makeVariant, type Variant, type Work } from "./variants.ts";
 
@@ -44,6 +44,8 @@ interface Run {
   readonly until: number;
   readonly rows: BenchRow[];
   readonly notRun: NotRun[];
+  /** How much faster than the rivals. */
+  readonly lines: string[];
   readonly failures: string[];
 }
 
@@ -60,7 +62,9 @@ export async function runBench(
     if (!device.gpu) throw new Error("Cannot bench as there must be a GPU: got TypeScript alone");
     const kind = device.software ? "software" : "hardware";
     const rounds = options.rounds ?? ROUNDS[kind];
-    const limits = await measureLimits(device, Math.min(rounds, ROUNDS[kind]), WORKING_SET[kind]);
+    const tries = TRIES[kind];
+    const few = { rounds: Math.min(rounds, ROUNDS[kind]), tries };
+    const limits = await measureLimits(device, few, WORKING_SET[kind]);
     const limited = !options.all && !narrowed(options);
     const run: Run = {
       options,
@@ -68,11 +72,12 @@ export async function runBench(
       device,
       limits,
       rounds,
-      tries: TRIES[kind],
+      tries,
       workingSet: WORKING_SET[kind],
       until: limited ? start + BUDGET_MS : Infinity,
       rows: limits.rows.filter((row) => !options.only || row.case === options.only),
       notRun: [],
+      lines: [],
       failures: [],
     };
     context.log(`on ${deviceText(device)}, ${clockText(limits)}`);
@@ -104,13 +109,16 @@ async function workThrough(run: Run): Promise<void> {
     let done = before;
     const what = `${work.case} ${work.name} batch ${work.batch}`;
     context.onProgress(done, total, what, "samples");
-    await workOn(run, work, () => context.onProgress(++done, total, what, "samples"));
+    await workOn(run, work, (samples) => {
+      done += samples;
+      context.onProgress(Math.round(done), total, what, "samples");
+    });
     before += samples[i];
   }
 }
 
 /** Makes, checks and times all variants of a piece of work. */
-async function workOn(run: Run, work: Work, onSample: () => void): Promise<void> {
+async function workOn(run: Run, work: Work, onSample: (samples: number) => void): Promise<void> {
   const { options, context: { signal }, device, limits, workingSet } = run;
   const leave = (reason: string) => {
     const shape = work.case === "decode" ? work.name : shapeText(work);
@@ -123,6 +131,7 @@ async function workOn(run: Run, work: Work, onSample: () => void): Promise<void>
   try {
     for (const choice of choicesOf(options, work)) {
       if (signal.aborted) return leave("stopped");
+      if (performance.now() > run.until) return leave("no time left");
       const variant = await makeVariant(device, work, choice, buffers, workingSet).catch(
         (error) => {
           leave(`${choice.kernel} ${choice.format}: ${oneLine(error)}`);
@@ -135,6 +144,7 @@ async function workOn(run: Run, work: Work, onSample: () => void): Promise<void>
     const timed = await timeAll(limits.timer, variants, { ...run, signal, onSample });
     if (timed.length === 0) leave(signal.aborted ? "stopped" : "no time left");
     run.rows.push(...rowsOf(work, timed, limits.copyGBs));
+    run.lines.push(...rivalLines(shapeText(work), timed));
   } finally {
     variants.forEach((variant) => variant.free());
     freeBuffers(buffers);
@@ -146,7 +156,7 @@ function shapeText({ shapes: [{ rows, cols }] }: Work): string {
 }
 
 async function conclude(run: Run): Promise<{ text: string; failure?: string }> {
-  const { options, limits, rows, notRun } = run;
+  const { options, limits, rows, notRun, lines } = run;
   const document = documentOf(run);
   if (options.json) await writeFile(options.json, `${JSON.stringify(document, null, 1)}\n`);
   const table = await renderTable(rows.map(tableRow));
@@ -155,7 +165,8 @@ async function conclude(run: Run): Promise<{ text: string; failure?: string }> {
   );
   const head = `${deviceText(run.device)}, ${clockText(limits)}\n\n`;
   const foot = run.device.software ? "\nThis CPU plays a GPU: these timings are no GPU's\n" : "";
-  return { text: [head, table, foot, ...left].join(""), failure: run.failures[0] };
+  const faster = lines.length > 0 ? `\n${lines.join("\n")}\n` : "";
+  return { text: [head, table, faster, foot, ...left].join(""), failure: run.failures[0] };
 }
 
 function documentOf({ device, limits, rows, notRun }: Run): BenchDocument {

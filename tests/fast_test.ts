@@ -12,10 +12,17 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { type Device, type DeviceOptions, openDevice } from "../lib/device.ts";
+import {
+  type Device,
+  deviceFacts,
+  type DeviceOptions,
+  deviceText,
+  openDevice,
+} from "../lib/device.ts";
 import { download, empty, joinKernel, run } from "../lib/launch.ts";
 import * as linear from "../lib/linear.ts";
 import { loadModel } from "../lib/llama.ts";
+import { afpq } from "./afpq_process.ts";
 import { denseWeights, KINDS, SHAPES, tokens, weights } from "./linear_cases.ts";
 import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
 import { testUnless } from "./test_unless.ts";
@@ -67,24 +74,37 @@ async function sameBits(
 testUnless(absent, "a fast device says that it is one, and nothing of a fall-back", () => {
   assert.deepEqual([strict!.fast, fast!.fast, lines], [false, true, []]);
   assert.equal(fast!.adapter, strict!.adapter);
+  assert.equal(deviceText(fast!), `${strict!.adapter} by webgpu, fast`);
+  assert.equal(deviceText(strict!), `${strict!.adapter} by webgpu`);
+  assert.equal(deviceFacts(fast!).fast, true);
 });
 
-testUnless(absent, "packed products have the same bits on strict and fast device", async () => {
-  for (const [i, kind] of KINDS.entries()) {
+test("the commands that open a device have --fast", async () => {
+  const text = ["--text", "/nowhere"];
+  const commands = [
+    ["check", "/nowhere"],
+    ["generate", "/nowhere", "--prompt", "x"],
+    ["eval", "/nowhere", ...text],
+    ["compare", "/nowhere", "/nowhere", ...text],
+  ];
+  for (const args of commands) assert.equal((await afpq([...args, "--fast"])).code, 1, args[0]);
+  assert.equal((await afpq(["inspect", "/nowhere", "--fast"])).code, 2);
+});
+
+for (const [i, kind] of KINDS.entries()) {
+  const claim = `products with ${kind} have the same bits on strict and fast device`;
+  testUnless(absent, claim, async () => {
     const [rows, cols, group] = SHAPES[i % SHAPES.length];
     const q = weights(rows, cols, kind, group);
     const bias = new Float32Array(rows).fill(0.5);
-    const what = `${kind} [${rows}, ${cols}] ${group}`;
-    await sameBits(what, (device) => linear.matvec(device, q, tokens(1, cols)));
-    await sameBits(what, (device) => linear.dequantise(device, q));
+    await sameBits("matvec", (device) => linear.matvec(device, q, tokens(1, cols)));
+    if (i % 2 === 1) return await sameBits("dequantise", (on) => linear.dequantise(on, q));
     for (const batch of [3, 17]) {
-      await sameBits(
-        what,
-        (device) => linear.matmul(device, q, tokens(batch, cols), batch, { bias }),
-      );
+      const x = tokens(batch, cols);
+      await sameBits(`${batch} tokens`, (on) => linear.matmul(on, q, x, batch, { bias }));
     }
-  }
-});
+  });
+}
 
 testUnless(absent, "so have those of every batch", async () => {
   const q = weights(33, 1000, "nf3-asym", 16);

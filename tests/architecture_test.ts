@@ -8,7 +8,7 @@ const LAYERS: Record<string, string> = {
     "permission npm report progress parse_args nearest glob json_string strict_json hashed_file " +
     "pattern_syntax pattern csv statistics sampling",
   numbers: "codebook float16 dtype format pack rounding quantizer quantization_error",
-  gpu: "gpu launch kernels self_test native bindings software_gpu device",
+  gpu: "waiting gpu launch kernels self_test native bindings software_gpu device",
   operations: "linear_reference pointwise_reference attention_reference resident tiling linear",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_tensors",
@@ -97,12 +97,17 @@ test("lib/ imports its own files and node: alone; npm packages come through lib/
   assert.deepEqual({ foreign, dynamic }, { foreign: [], dynamic: ["native", "npm"] });
 });
 
-test("examples and benches import mod.ts and each other, and nothing of lib/", () => {
+test("examples import mod.ts and each other, and nothing of lib/", () => {
   const allowed = /^(\.\.\/mod\.ts|\.\/[\w-]+\.(ts|txt)|node:[\w/]+)$/;
-  const foreign = ["examples", "bench"].flatMap((folder) => {
-    return namesIn(folder, ".ts").flatMap((name) => importsOf(`${folder}/${name}.ts`))
-      .filter((path) => !allowed.test(path));
-  });
+  const foreign = namesIn("examples", ".ts").flatMap((name) => importsOf(`examples/${name}.ts`))
+    .filter((path) => !allowed.test(path));
+  assert.deepEqual(foreign, []);
+});
+
+test("benches import this project's modules and node:, and no package", () => {
+  const allowed = /^(\.\.\/mod\.ts|(\.\.\/lib|\.)\/\w+\.ts|\.\/\w+\.wgsl|node:[\w/]+)$/;
+  const foreign = namesIn("bench", ".ts").flatMap((name) => importsOf(`bench/${name}.ts`))
+    .filter((path) => !allowed.test(path));
   assert.deepEqual(foreign, []);
 });
 

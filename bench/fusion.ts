@@ -66,9 +66,17 @@ const VARIANTS: readonly Variant[] = [
 
 /** Shapes: those of the shipped model, and two layers of TinyLlama 1.1B. */
 const SHAPES = {
-  "tiny-llama": { dim: 256, hidden: 768, layers: 6, heads: 4, kvHeads: 2, vocab: 2048, rounds: 60 },
+  "tiny-llama": {
+    dim: 256,
+    hidden: 768,
+    layers: 6,
+    heads: 4,
+    kvHeads: 2,
+    vocab: 2048,
+    rounds: 200,
+  },
   "TinyLlama, 2 layers": {
-    ...{ dim: 2048, hidden: 5632, layers: 2, heads: 32, kvHeads: 4, vocab: 512, rounds: 30 },
+    ...{ dim: 2048, hidden: 5632, layers: 2, heads: 32, kvHeads: 4, vocab: 512, rounds: 60 },
   },
 };
 

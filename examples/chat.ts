@@ -47,7 +47,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     tokens: 100,
     choose,
     onText,
-  });
+  }).catch(({ message }) => ({ text: (console.log(message), "") }));
   messages.push({ role: "assistant", content: text });
   process.stdout.write("\n> ");
 }

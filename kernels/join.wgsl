@@ -9,6 +9,7 @@
 //
 // bound:    that of the matvec; SPLIT <= 8
 // dispatch: one lane a row and token, folded over x and y
+// parts:    none
 // spec:     matvec() in lib/linear_reference.ts
 
 override ROWS: u32;

@@ -126,8 +126,9 @@ function attend(
   const rowAt = (position: number) => (position * kvHeads + kvHead) * headDim;
   const scores = new Float64Array(last + 1 - first);
   for (let i = 0; i < scores.length; i++) {
+    const row = rowAt(first + i);
     let dot = 0;
-    for (let d = 0; d < headDim; d++) dot += query[d] * keys[rowAt(first + i) + d];
+    for (let d = 0; d < headDim; d++) dot += query[d] * keys[row + d];
     scores[i] = dot / Math.sqrt(headDim);
   }
   const top = scores.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -135,7 +136,8 @@ function attend(
   const total = weights.reduce((a, b) => a + b, 0);
   const y = new Float64Array(headDim);
   weights.forEach((weight, i) => {
-    for (let d = 0; d < headDim; d++) y[d] += weight / total * values[rowAt(first + i) + d];
+    const share = weight / total, row = rowAt(first + i);
+    for (let d = 0; d < headDim; d++) y[d] += share * values[row + d];
   });
   return y;
 }

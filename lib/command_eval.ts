@@ -49,6 +49,9 @@ export interface EvalCommandOptions extends ModelOptions {
 /** Longest window unless told: that of the AFPQ paper. */
 export const WINDOW = 2048;
 
+/** Flags that say how a text is cut. */
+const TEXT_FLAGS = ["context", "windows", "bos", "wikitext"];
+
 /** Reads the flags. */
 export function readEvalOptions(parsed: Args): EvalCommandOptions {
   const choices = text(parsed.choices);
@@ -59,6 +62,10 @@ export function readEvalOptions(parsed: Args): EvalCommandOptions {
         about === undefined ? "none" : "both"
       }; see afpq eval --help`,
     );
+  }
+  const idle = TEXT_FLAGS.find((flag) => parsed[flag] !== undefined && parsed[flag] !== false);
+  if (about === undefined && idle) {
+    throw new UsageError(`Cannot run eval with --${idle} as it is for --text: got --choices`);
   }
   return {
     ...readModelOptions(parsed),

@@ -132,7 +132,7 @@ async function write(
   const done = await complete(model, prepared.tokenizer, prompt, { ...how, onText });
   if (!done.text.endsWith("\n")) onText("\n");
   const facts = modelFacts(prepared, model);
-  for (const line of tieLines(prepared, done)) log(line);
+  for (const line of [...tieLines(prepared, done), ...endingLines(model, done)]) log(line);
   if (stats) { for (const line of [rateLine(model, done), ...factLines(facts)]) log(line); }
   const { text, ids, prefillTokensPerSecond, decodeTokensPerSecond } = done;
   const device = deviceFacts(model.device);
@@ -158,6 +158,12 @@ function tieLines({ tokenizer }: Prepared, { nearTie }: Generated): string[] {
     `Step ${nearTie.step} may go otherwise on another device: logits of ${chosen} and ${other} ` +
     `differ by ${told(nearTie.difference)}`,
   ];
+}
+
+/** Why there is less than was asked for, where the text does not show it. */
+function endingLines({ context }: LanguageModel, { ending, ids }: Generated): string[] {
+  if (ending === "context") return [`The text ends as the context of ${context} tokens is full`];
+  return ending === "stop" && ids.length === 0 ? ["The first token ends the text"] : [];
 }
 
 function rateLine(

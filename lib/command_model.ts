@@ -8,13 +8,12 @@ import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import type { CommandContext } from "./command.ts";
 import { type Binding, type Device, openDevice } from "./device.ts";
 import { type LanguageModel, loadModel } from "./llama.ts";
-import { type ModelConfig, readModelConfig } from "./model_config.ts";
+import { type ModelConfig, openModelConfig } from "./model_config.ts";
 import { packedBytes, packedTensors } from "./packed_tensors.ts";
 import type { Args } from "./parse_args.ts";
 import { bytesText } from "./progress.ts";
 import { callersPath, readBinding, readFormat, readOneOf, text } from "./read_options.ts";
 import { told } from "./report.ts";
-import { quote } from "./strict_json.ts";
 import { openTokenizer, requireTokenizerFor, type Tokenizer } from "./tokenizer.ts";
 import { tunedText, type TuneMode, tuneModes } from "./tuning.ts";
 
@@ -60,10 +59,7 @@ export interface Prepared {
  */
 export async function prepareModel(options: ModelOptions): Promise<Prepared> {
   const checkpoint = await openCheckpoint(options.path);
-  if (!checkpoint.config) {
-    throw new Error(`Cannot run ${quote(options.path)} as it must hold a config.json: got none`);
-  }
-  const config = readModelConfig(checkpoint.config);
+  const config = await openModelConfig(checkpoint);
   const tokenizer = await openTokenizer(checkpoint.folder);
   requireTokenizerFor(tokenizer, config.vocab);
   return { options, checkpoint, config, tokenizer };

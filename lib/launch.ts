@@ -25,6 +25,7 @@ import {
   settle,
   takeFault,
 } from "./gpu.ts";
+import { waitPatiently } from "./waiting.ts";
 
 export { createGpu, type Gpu } from "./gpu.ts";
 
@@ -210,7 +211,7 @@ export async function download(
   let staging: GPUBuffer | undefined;
   try {
     staging = await guarded(gpu, `read ${bytes} bytes back`, () => copyOut(gpu, buffer, size));
-    return await readMapped(gpu, staging);
+    return await waitPatiently(buffer, () => readMapped(gpu, staging!));
   } catch (error) {
     throw takeFault(gpu) ?? error;
   } finally {

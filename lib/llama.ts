@@ -16,10 +16,9 @@ import { openCheckpoint } from "./checkpoint.ts";
 import type { Device } from "./device.ts";
 import { loadOnCpu } from "./llama_cpu.ts";
 import { loadOnGpu } from "./llama_gpu.ts";
-import { type ModelConfig, readModelConfig } from "./model_config.ts";
+import { type ModelConfig, openModelConfig } from "./model_config.ts";
 import { readWeights, type ReadWeightsOptions } from "./model.ts";
 import type { Candidates, ModelStats, Runner } from "./runner.ts";
-import { quote } from "./strict_json.ts";
 import type { TuneOptions } from "./tuning.ts";
 
 export type { Candidates, ModelStats } from "./runner.ts";
@@ -66,10 +65,7 @@ export async function loadModel(
   options: LoadModelOptions = {},
 ): Promise<LanguageModel> {
   const checkpoint = await openCheckpoint(path);
-  if (!checkpoint.config) {
-    throw new Error(`Cannot run ${quote(path)} as it must hold a config.json: got none`);
-  }
-  const config = readModelConfig(checkpoint.config);
+  const config = await openModelConfig(checkpoint);
   const context = options.context ?? Math.min(config.context, 4096);
   const load = device.gpu ? loadOnGpu : loadOnCpu;
   const runner = await load(

@@ -168,6 +168,11 @@ testUnless(
 
 test("a text or questions, not both and not neither, or it is wrong usage", () => {
   assert.throws(() => options("m"), UsageError);
+  assert.throws(() => options("m", "--choices", "q", "--windows", "2"), {
+    message: /--windows as it is for --text/,
+  });
+  assert.throws(() => options("m", "--choices", "q", "--wikitext"), UsageError);
+  assert.equal(options("m", "--choices", "q").text, null);
   assert.throws(() => options("m", "--text", "t", "--choices", "c"), /got both/);
   assert.throws(() => options("m", "--text", "t", "--bos", "all"), /--bos must be one of/);
   assert.throws(() => options("m", "--text", "t", "--context", "1"), /at least 2/);

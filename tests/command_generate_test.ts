@@ -151,6 +151,69 @@ testUnless(
     }),
 );
 
+/** Qwen's template and special tokens, in a vocabulary of eight. */
+const CHATML = {
+  tokenizer: document({
+    added_tokens: [
+      { id: 5, content: "<|im_start|>", special: true },
+      { id: 7, content: "<|im_end|>", special: true },
+    ],
+    model: {
+      type: "BPE",
+      unk_token: null,
+      vocab: { a: 0, b: 1, c: 2, d: 3, e: 4, "\n": 6 },
+      merges: [],
+    },
+  }),
+  settings: {
+    eos_token: { content: "<|im_end|>", lstrip: false },
+    chat_template: `{%- for message in messages %}{%- if message.role == 'user' and ` +
+      `not message.tool_calls %}{{- '<|im_start|>' + message.content + '<|im_end|>\\n' }}` +
+      `{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>a\\n' }}{%- endif %}`,
+  },
+};
+
+testUnless(
+  noPackage,
+  "special tokens of a chat template become their ids, and its end stops",
+  () =>
+    inFolder(async (at) => {
+      await writeTalkingModel(at("m"), { tokenizer: CHATML.tokenizer });
+      await writeFile(at("m", "tokenizer_config.json"), JSON.stringify(CHATML.settings));
+      const run = async (...flags: string[]) => {
+        const { context, lines } = listener();
+        const all = options(at("m"), "--tokens", "50", "--binding", "cpu", ...flags);
+        return {
+          ids: ((await generateCommand(all, context)).json as { ids: number[] }).ids,
+          lines,
+        };
+      };
+      const chat = await run("--chat", "--prompt", "abc");
+      const spelt = "<|im_start|>abc<|im_end|>\n<|im_start|>a\n";
+      assert.deepEqual(await run("--prompt", spelt), chat);
+      assert.ok(!chat.ids.includes(7));
+      // the first token that it writes, made the end of a turn by generation_config.json
+      const generation = { eos_token_id: [chat.ids[0]] };
+      await writeFile(at("m", "generation_config.json"), JSON.stringify(generation));
+      const none = await run("--chat", "--prompt", "abc");
+      assert.deepEqual([none.ids, none.lines], [[], ["The first token ends the text"]]);
+    }),
+);
+
+testUnless(
+  noPackage,
+  "a text that ends because the context is full says so",
+  () =>
+    inFolder(async (at) => {
+      await writeTalkingModel(at("m"));
+      const { context, lines } = listener();
+      const all = ["--prompt", "a".repeat(60), "--tokens", "50", "--binding", "cpu"];
+      const { json } = await generateCommand(options(at("m"), ...all), context);
+      assert.equal((json as { ids: number[] }).ids.length, 5);
+      assert.ok(lines.includes("The text ends as the context of 64 tokens is full"), `${lines}`);
+    }),
+);
+
 testUnless(noPackage, "Ctrl-C ends with what was written", () =>
   inFolder(async (at) => {
     await writeTalkingModel(at("m"));

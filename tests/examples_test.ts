@@ -76,6 +76,11 @@ testUnless(noPackage, "examples/server.ts completes, whole and streamed, and ref
     assert.equal(pieces.at(-1).finish_reason, "length");
     const long = await post({ ...asked, prompt: "word ".repeat(300) });
     assert.deepEqual([long.status, "error" in await long.json()], [400, true]);
+    for (const body of ["{", "7", "{}", '{"prompt": "a", "max_tokens": 0}']) {
+      const bad = await fetch(`${origin}/v1/completions`, { method: "POST", body });
+      assert.equal(bad.status, 400);
+      assert.match((await bad.json()).error.message, /must be/);
+    }
     const elsewhere = await fetch(`${origin}/`);
     await elsewhere.body?.cancel();
     assert.equal(elsewhere.status, 404);

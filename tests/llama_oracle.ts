@@ -45,7 +45,8 @@ export function oracleLogits(
     return sizes.map((size) => x.slice(at, at += size));
   };
 
-  const window = config.model_type === "mistral" ? n("sliding_window", Infinity) : Infinity;
+  const hasWindow = config.model_type === "mistral" || config.model_type === "phi3";
+  const window = hasWindow ? n("sliding_window", Infinity) : Infinity;
   const embedding = rows("model.embed_tokens.weight");
   const x = ids.map((id) => [...embedding[id]]);
   for (let layer = 0; layer < n("num_hidden_layers"); layer++) {
@@ -104,9 +105,9 @@ function add(into: Vector, x: Vector): void {
   x.forEach((value, i) => into[i] += value);
 }
 
-/** A head turned by its position, as complex numbers: dimension i with i + half. */
+/** A head, or its first part, turned by its position, as complex numbers: dimension i with i + half. */
 function turn(v: Vector, position: number, config: Config): Vector {
-  const half = v.length / 2;
+  const half = v.length / 2 * Number(config.partial_rotary_factor ?? 1);
   const y = [...v];
   for (let i = 0; i < half; i++) {
     const angle = position * frequency(i / half, config);

@@ -53,7 +53,12 @@ export const CONFIGS: Record<string, Config> = {
   "mistral, sliding window": { ...BASE, model_type: "mistral", sliding_window: 5 },
   "qwen2, biases": { ...BASE, model_type: "qwen2" },
   "qwen3, q and k norms": { ...BASE, model_type: "qwen3", head_dim: 20 },
-  "phi3, fused tensors": { ...BASE, model_type: "phi3", num_key_value_heads: 4 },
+  "phi3, fused tensors, half a head turned, a window": {
+    ...BASE,
+    model_type: "phi3",
+    partial_rotary_factor: 0.5,
+    sliding_window: 7,
+  },
 };
 
 /** A tensor of a made model. */

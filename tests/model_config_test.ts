@@ -1,6 +1,16 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { readModelConfig, ropeFrequencies, rotationTable } from "../lib/model_config.ts";
+import { writeFile } from "node:fs/promises";
+import { openCheckpoint } from "../lib/checkpoint.ts";
+import {
+  openModelConfig,
+  readModelConfig,
+  ropeFrequencies,
+  rotationTable,
+} from "../lib/model_config.ts";
+import { inFolder } from "./made_checkpoints.ts";
+import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
+import { REAL, REFUSED } from "./real_configs.ts";
 
 const LLAMA = {
   model_type: "llama",
@@ -53,6 +63,35 @@ test("a field that is missing, wrong or not supported is refused by its name", (
     assert.throws(() => readModelConfig({ ...LLAMA, ...change }), { name: "RangeError", message });
   }
 });
+
+for (const [name, [config, wanted, rope]] of Object.entries(REAL)) {
+  test(`${name}: its config is read as its makers meant it`, () => {
+    const read = readModelConfig(config);
+    assert.deepEqual({ ...read, ...wanted }, read);
+    assert.deepEqual({ ...read.rope, ...rope }, read.rope);
+  });
+}
+
+for (const [name, [config, message]] of Object.entries(REFUSED)) {
+  test(`${name}: refused by the field`, () => {
+    assert.throws(() => readModelConfig(config), { name: "RangeError", message });
+  });
+}
+
+test("generation_config.json names further tokens that end a text", () =>
+  inFolder(async (at) => {
+    const config = { ...CONFIGS.llama, eos_token_id: 2 };
+    await writeModel(at("m"), config, madeWeights(config, 1));
+    const eosTokens = async () => (await openModelConfig(await openCheckpoint(at("m")))).eosTokens;
+    assert.deepEqual(await eosTokens(), [2]);
+    const path = at("m/generation_config.json");
+    await writeFile(path, JSON.stringify({ do_sample: true, eos_token_id: [2, 9] }));
+    assert.deepEqual(await eosTokens(), [2, 9]);
+    await writeFile(path, JSON.stringify({ eos_token_id: "</s>" }));
+    await assert.rejects(eosTokens(), {
+      message: /generation_config\.json's eos_token_id must be token ids: got "<\/s>"/,
+    });
+  }));
 
 test("linear scaling divides every frequency", () => {
   const plain = ropeFrequencies(readModelConfig(LLAMA));

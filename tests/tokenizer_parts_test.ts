@@ -109,3 +109,45 @@ for (const [options, tokens] of metaspaces) {
     },
   );
 }
+
+/** Splits of byte-level tokenizers: one digit at a time in Qwen's, up to three in LLaMA-3's. */
+const splits = { "Qwen2, 2.5 and 3": "\\p{N}", "LLaMA-3": "\\p{N}{1,3}" };
+
+for (const [family, number] of Object.entries(splits)) {
+  testUnless(
+    noPackage,
+    `the byte-level tokenizer of ${family} cuts and joins as theirs`,
+    async () => {
+      const pattern = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" + number +
+        "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+      const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: false };
+      const pieces = ["1", "2", "'", "S", "b", "\u0120", "a", "\u010a", "\u00c3", "\u00a9"];
+      const merges = ["1 2", "' S", "S b", "\u0120 a", "\u010a \u010a", "\u00c3 \u00a9"];
+      const tokens = [...pieces, ...merges.map((merge) => merge.replace(" ", ""))];
+      const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
+      const tokenizer = await madeTokenizer({
+        normalizer: { type: "NFC" },
+        pre_tokenizer: {
+          type: "Sequence",
+          pretokenizers: [splitBy({ Regex: pattern }, "Isolated"), {
+            ...byteLevel,
+            use_regex: false,
+          }],
+        },
+        post_processor: byteLevel,
+        decoder: byteLevel,
+        model: { type: "BPE", unk_token: null, vocab, merges },
+      });
+      const text = " a'Sb12\u00e9\n\n";
+      const ids = tokenizer.encode(text);
+      const digits = family === "LLaMA-3" ? ["12"] : ["1", "2"];
+      assert.deepEqual(
+        ids.map((id) => tokens[id]),
+        ["\u0120a", "'S", "b", ...digits, "\u00c3\u00a9", "\u010a\u010a"],
+      );
+      assert.equal(tokenizer.decode(ids), text);
+      assert.equal(tokenizer.addsBos, false);
+      assert.deepEqual(tokenizer.encode("e\u0301"), tokenizer.encode("\u00e9"));
+    },
+  );
+}

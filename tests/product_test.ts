@@ -1,0 +1,57 @@
+import { test } from "node:test";
+import assert from "node:assert/strict";
+import { type Device, openDevice } from "../lib/device.ts";
+import { launchesOf, type Product } from "../lib/product.ts";
+import type { Slice } from "../lib/resident.ts";
+
+const device: Device = { ...await openDevice({ binding: "cpu" }), software: false };
+
+const buffer = (label: string) => ({ label }) as GPUBuffer;
+
+/** A product of a slice [rows, cols] with one token, its parts noted by their bytes. */
+function product(rows: number, cols: number, made: number[] = []): Product {
+  const slice = { firstRow: 8, rows, packed: true, constants: { ROWS: rows, COLS: cols } };
+  return {
+    kind: "matvec",
+    slice: { ...slice, buffers: [buffer("codes")] } as unknown as Slice,
+    tokens: 1,
+    x: buffer("x"),
+    y: buffer("y"),
+    outRows: rows + 8,
+    bias: null,
+    unused: buffer("unused"),
+    step: buffer("step"),
+    parts: (bytes) => (made.push(bytes), buffer("parts")),
+  };
+}
+
+const labels = (buffers: readonly unknown[]) => buffers.map((each) => (each as GPUBuffer).label);
+
+test("a product is one launch, of as many workgroups as its rows need", () => {
+  const [launch, ...more] = launchesOf(device, product(4100, 4096));
+  assert.deepEqual(more, []);
+  assert.equal(launch.name, "matvec");
+  assert.equal(launch.launch.workgroups, Math.ceil(4100 / 16));
+  assert.deepEqual(labels(launch.launch.buffers), ["codes", "x", "unused", "y"]);
+  const { FIRST_ROW, OUT_ROWS, BIAS, ADD, GATED } = launch.launch.constants;
+  assert.deepEqual([FIRST_ROW, OUT_ROWS, BIAS, ADD, GATED], [8, 4108, 0, 0, 0]);
+});
+
+test("few long rows are cut into parts, which a second launch adds up with bias and all", () => {
+  const made: number[] = [];
+  const [first, second] = launchesOf(device, {
+    ...product(12, 8192, made),
+    bias: buffer("bias"),
+    add: true,
+  });
+  assert.deepEqual(made, [4 * 4 * 20]);
+  assert.deepEqual(labels(first.launch.buffers), ["codes", "x", "bias", "parts"]);
+  assert.equal(second.name, "join");
+  assert.deepEqual(labels(second.launch.buffers), ["parts", "bias", "y"]);
+  const { SPLIT, BIAS, ADD, ROWS } = second.launch.constants;
+  assert.deepEqual([SPLIT, BIAS, ADD, ROWS], [4, 1, 1, 12]);
+});
+
+test("gates and ups are never cut into parts, which could not be multiplied", () => {
+  assert.equal(launchesOf(device, { ...product(12, 8192), gated: true }).length, 1);
+});

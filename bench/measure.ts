@@ -32,8 +32,8 @@ export interface RoundOptions {
 
 /** Rounds that are enough to tell something of. */
 export const LEAST_ROUNDS = 3;
-/** Samples of all variants together that are worth a second try, ms. */
-const TRIED_MS = 500;
+/** Most that a round of all variants may take for the sake of more tries, ms. */
+const TRIED_MS = 2500;
 const MOST_RUNS = 4096;
 const MOST_DISPATCHES = 8192;
 

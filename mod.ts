@@ -64,6 +64,7 @@ export {
   uploadTokens,
 } from "./lib/prepared_product.ts";
 export { createTimer, type Timer } from "./lib/timing.ts";
+export { tune, type Tuned, type TuneOptions } from "./lib/tuning.ts";
 export * as reference from "./lib/linear_reference.ts";
 
 // Whole checkpoints: what the commands of the same names do

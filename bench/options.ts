@@ -18,6 +18,7 @@ import {
   UsageError,
 } from "../lib/read_options.ts";
 import { quote } from "../lib/strict_json.ts";
+import { type TuneMode, tuneModes } from "../lib/tuning.ts";
 import { type Model, models, projections, type Shape, shapes } from "./shapes.ts";
 
 /** What is timed, in the order of importance. */
@@ -38,6 +39,8 @@ export interface BenchOptions {
   readonly json?: string;
   readonly all: boolean;
   readonly fast: boolean;
+  /** Where tilings come from. */
+  readonly tune: TuneMode;
   readonly binding?: Binding;
 }
 
@@ -65,13 +68,15 @@ and nf3, batches 1, 8, 64, 512, most important first, for 10 minutes.
   --json FILE        every number
   --all              every shape and format, however long it takes
   --strict           a device without Dawn's toggles; unless told, --fast
+  --tune MODE        off: the kernels that suit most devices; cached: those that were measured before,
+                     unless told; now: measure first, and keep what was found
   --binding NAME     ${bindings.filter((name) => name !== "cpu").join(", ")}; also --device
   -h, --help         this text
 
 report makes one table of several machines' files, and in DIR (the current one unless told)
 roofline.svg and speedup.svg.`;
 
-const STRINGS = ["only", "formats", "shapes", "batches", "group", "rounds", "json"];
+const STRINGS = ["only", "formats", "shapes", "batches", "group", "rounds", "json", "tune"];
 const FLAGS = ["all", "fast", "strict", "help"];
 
 /** Reads the flags of a run; null is a request for help. */
@@ -95,6 +100,7 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | null {
     json: parsed.json === undefined ? undefined : callersPath(text(parsed.json)!),
     all: parsed.all === true,
     fast: parsed.strict !== true,
+    tune: readOneOf("tune", text(parsed.tune), tuneModes) ?? "cached",
     binding: readOneOf("binding", text(parsed.binding) ?? text(parsed.device), bindings),
   };
 }

@@ -28,7 +28,8 @@ export function caseOf(batch: number): Case {
  * @throws {UsageError} if the flags leave nothing
  */
 export function planOf(options: BenchOptions, software: boolean): Work[] {
-  const { only, all, group } = options;
+  const { only, all, group, tune } = options;
+  const tuning = tune === "now";
   if (only === "copy" || only === "empty") return [];
   const cut = <T extends Shape | Model>(all: readonly T[]) =>
     software ? all.map((one) => shrunk(one, SHRINK)) : all;
@@ -38,13 +39,14 @@ export function planOf(options: BenchOptions, software: boolean): Work[] {
   const [first, ...others] = unique(wanted).map((shape) =>
     batches.map((batch): Work => {
       const name = shape.name || `${shape.rows}x${shape.cols}`;
-      return { batch, group, case: caseOf(batch), name, shapes: [shape], times: 1 };
+      return { batch, group, tuning, case: caseOf(batch), name, shapes: [shape], times: 1 };
     })
   );
   const decodes = decoded.flatMap((model) =>
     batches.filter((batch) => batch <= 2).map((batch): Work => {
       const { name, layers } = model;
-      return { batch, group, case: "decode", name, shapes: layerOf(model), times: layers };
+      const shapes = layerOf(model);
+      return { batch, group, tuning, case: "decode", name, shapes, times: layers };
     })
   );
   const later = batches.flatMap((_, i) => others.map((works) => works[i]));

@@ -52,6 +52,9 @@ export interface BenchDevice {
   readonly backend: string;
   readonly software: boolean;
   readonly fast: boolean;
+  /** off, cached or now, and how many classes of shape have a tiling of their own. */
+  readonly tune: string;
+  readonly tuned: number;
   readonly clock: string;
   readonly runtime: string;
 }

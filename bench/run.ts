@@ -55,9 +55,9 @@ export async function runBench(
   context: BenchContext,
 ): Promise<{ text: string; failure?: string }> {
   const start = performance.now();
-  const { binding, fast } = options;
+  const { binding, fast, tune } = options;
   planOf(options, false); // flags that leave nothing are refused before anything opens
-  const device = await openDevice({ binding, fast, log: context.log });
+  const device = await openDevice({ binding, fast, tuned: tune === "cached", log: context.log });
   try {
     if (!device.gpu) throw new Error("Cannot bench as there must be a GPU: got TypeScript alone");
     const kind = device.software ? "software" : "hardware";
@@ -163,19 +163,26 @@ async function conclude(run: Run): Promise<{ text: string; failure?: string }> {
   const left = notRun.map(({ case: name, shape, batch, reason }) =>
     `not run: ${name} ${shape}, batch ${batch}: ${reason}\n`
   );
-  const head = `${deviceText(run.device)}, ${clockText(limits)}\n\n`;
+  const tuned = `tune ${options.tune}: ${run.device.gpu!.choices.size} classes of shape tuned`;
+  const head = `${deviceText(run.device)}, ${clockText(limits)}\n${tuned}\n\n`;
   const foot = run.device.software ? "\nThis CPU plays a GPU: these timings are no GPU's\n" : "";
   const faster = lines.length > 0 ? `\n${lines.join("\n")}\n` : "";
   return { text: [head, table, faster, foot, ...left].join(""), failure: run.failures[0] };
 }
 
-function documentOf({ device, limits, rows, notRun }: Run): BenchDocument {
+function documentOf({ options, device, limits, rows, notRun }: Run): BenchDocument {
   const { timer, copyGBs, launchUs } = limits;
   const runtime = "Bun" in globalThis
     ? `Bun ${process.versions.bun}`
     : `Deno ${process.versions.deno}`;
   return {
-    device: { ...deviceFacts(device), clock: timer.clock, runtime },
+    device: {
+      ...deviceFacts(device),
+      tune: options.tune,
+      tuned: device.gpu!.choices.size,
+      clock: timer.clock,
+      runtime,
+    },
     date: new Date().toISOString(),
     commit: commit(),
     copyGBs,

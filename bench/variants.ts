@@ -19,6 +19,7 @@ import * as reference from "../lib/linear_reference.ts";
 import type { DenseMatrix, Matrix } from "../lib/linear_reference.ts";
 import type { Group, QuantizedMatrix } from "../lib/pack.ts";
 import { prepareProduct } from "../lib/prepared_product.ts";
+import { tune } from "../lib/tuning.ts";
 import { type Buffers, copyBuffer, freeBuffers, makeBuffers, type Placed } from "./buffers.ts";
 import { denseMatrix, packedMatrix, someRows } from "./made_matrices.ts";
 import { placeRival, rivalBound, type RivalName } from "./rivals.ts";
@@ -39,6 +40,8 @@ export interface Work {
   readonly times: number;
   readonly batch: number;
   readonly group: Group;
+  /** Whether tilings are measured first. */
+  readonly tuning: boolean;
 }
 
 /** A variant that agrees with the reference, ready to be timed. */
@@ -79,7 +82,7 @@ export async function makeVariant(
     const weightBytes = matrices.reduce((sum, matrix) => sum + bytesOf(matrix), 0);
     const copies = Math.max(1, Math.min(MOST_COPIES, Math.ceil(workingSet / weightBytes)));
     for (const [i, matrix] of matrices.entries()) {
-      placed.push(await place(device, choice, matrix, buffers[i], copies));
+      placed.push(await place(device, choice, matrix, buffers[i], copies, work.tuning));
       bytes += bytesOf(matrix) + 4 * work.batch * (matrix.rows + matrix.cols);
     }
     const runs = Array.from(
@@ -115,6 +118,7 @@ async function place(
   matrix: Matrix,
   buffers: Buffers,
   copies: number,
+  tuning: boolean,
 ): Promise<Placed> {
   if (kernel !== "own") {
     return await placeRival(device, kernel, matrix as QuantizedMatrix, buffers, copies);
@@ -123,6 +127,7 @@ async function place(
   const first = await load(device, matrix);
   const loaded = [first];
   while (loaded.length < copies) loaded.push(await copyOf(device, first));
+  if (tuning) await tune(device, loaded.flatMap(({ slices }) => slices), buffers.tokens);
   const prepared = await Promise.all(
     loaded.map((one) => prepareProduct(device, kind, one, buffers)),
   );
@@ -158,7 +163,7 @@ async function checkSmall(device: Device, work: Work, choice: Choice): Promise<v
   if (done.has(key)) return;
   const buffers = await makeBuffers(device, { ...work, shapes: [SMALL] });
   const matrix = matrixOf(SMALL, choice.format, group);
-  const placed = await place(device, choice, matrix, buffers[0], 1);
+  const placed = await place(device, choice, matrix, buffers[0], 1, false);
   await submit(device.gpu!, placed.products[0]);
   const y = await download(device.gpu!, buffers[0].y);
   expectWithin(choice, matrix, buffers[0].values, batch, y);

@@ -149,7 +149,7 @@ testUnless(gpu, "Ctrl-C prints what was measured until then", async () => {
     (line, stop) => /by its own clock|by the wall clock/.test(line) && setTimeout(stop, 500),
   );
   assert.equal(ended.code, 130, ended.stderr);
-  assert.match(ended.stdout, /^.*\n\ncase /);
+  assert.match(ended.stdout, /^.*\ntune cached: \d+ classes of shape tuned\n\ncase /);
   assert.match(ended.stdout, /not run: matvec 64x96, batch 2: stopped\n/);
 });
 
@@ -287,7 +287,7 @@ function document(adapter: string, copyGBs: number): BenchDocument {
     }))
   );
   return {
-    device: { ...device, fast: true, clock: "gpu", runtime: "Deno" },
+    device: { ...device, fast: true, tune: "off", tuned: 0, clock: "gpu", runtime: "Deno" },
     date: "2026-01-01T00:00:00.000Z",
     commit: "0123456789abcdef",
     copyGBs,

@@ -12,7 +12,7 @@ const NAMES = [
   ..."packedSources packedTensors readPacked".split(" "),
   // the device and its products
   ..."openDevice bindings load matvec matmul dequantise denseMatvec denseMatmul".split(" "),
-  ..."prepareProduct uploadTokens createTimer reference".split(" "),
+  ..."prepareProduct uploadTokens createTimer tune reference".split(" "),
   // whole checkpoints
   ..."quantizeCheckpoint dequantizeCheckpoint verifyCheckpoint inspectCheckpoint".split(" "),
   ..."checkCheckpoint checkMatrix worstOf".split(" "),

@@ -158,11 +158,11 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["i < SPAN; i += 8u", "i < 8u; i += 8u", staged("fp4-sym")],
   ["j < min(i + 8u, SPAN)", "j < min(i + 7u, SPAN)", longMatvec],
   ["let line = i / OUTPUTS % LINES;", "let line = i / OUTPUTS % 2u;", staged("fp4-sym")],
-  ["select(0.0, bias[FIRST_ROW + row], BIAS)", "select(0.0, bias[row], BIAS)", slices],
+  ["bias_of(FIRST_ROW + row)", "bias_of(row)", slices],
   ["token * OUT_ROWS + FIRST_ROW + row;", "token * OUT_ROWS + row;", slices],
   ["y[part * BATCH * OUT_ROWS + at]", "y[at]", inParts],
   ["part < SPLIT; part++", "part + 1u < SPLIT; part++", inParts],
-  ["select(0.0, bias[row], BIAS)", "select(0.0, bias[0], BIAS)", inParts],
+  ["bias_of(row);", "bias_of(0u);", inParts],
   // reductions
   ["select(vec4f(0.0), sum, place == 0u)", "sum", network("llama")],
   ["i < WORKGROUP; i += width", "i < width; i += width", network("llama")],

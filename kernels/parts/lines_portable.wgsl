@@ -57,6 +57,12 @@ fn line_sum(line: u32, r: u32, token: u32) -> f32 {
   return sum;
 }
 
+// The bias of a row of y, which is not read where there is none.
+fn bias_of(row: u32) -> f32 {
+  if (BIAS) { return bias[row]; }
+  return 0.0;
+}
+
 // Writes what a workgroup summed: `part` of SPLIT of the rows of `block`, times a factor in two parts.
 fn write(block: u32, part: u32, lane: u32, factor: vec2f) {
   for (var i = lane; i < LINES * OUTPUTS * BATCH; i += WORKGROUP) {
@@ -72,7 +78,7 @@ fn write(block: u32, part: u32, lane: u32, factor: vec2f) {
     } else if (SPLIT > 1u) {
       y[part * BATCH * OUT_ROWS + at] = sum;
     } else {
-      y[at] = select(0.0, y[at], ADD) + sum + select(0.0, bias[FIRST_ROW + row], BIAS);
+      y[at] = select(0.0, y[at], ADD) + sum + bias_of(FIRST_ROW + row);
     }
   }
 }

@@ -5,7 +5,7 @@
 //                                            power of two that takes the weight to the edge of f32
 //
 // dispatch: a lane for each 16 columns of a row, folded over x and y
-// parts:    weights
+// parts:    weights, table
 // spec:     dequantise() in lib/linear_reference.ts
 
 override WORKGROUP: u32 = 64;

@@ -6,7 +6,7 @@
 //   step      tokens, position, -, -  u32   a uniform
 //
 // dispatch: a lane for each half unit of 16 columns of a token, folded over x and y
-// parts:    weights
+// parts:    weights, table
 // spec:     embed() in lib/pointwise_reference.ts
 
 override FIRST_ROW: u32 = 0;

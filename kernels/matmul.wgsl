@@ -8,7 +8,7 @@
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64: each weight takes its own side's scale
 // dispatch: one workgroup of 64 lanes for 32 rows x 32 tokens, tiles of rows first, folded over x and y
-// parts:    weights, tile
+// parts:    weights, table, tile
 // spec:     matmul() in lib/linear_reference.ts
 
 override BIAS: bool = false;

@@ -9,7 +9,7 @@
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
 // dispatch: one workgroup for 4 WORKGROUP rows x 16 tokens, rows first, folded over x and y
-// parts:    weights, quads
+// parts:    weights, table, quads
 // spec:     matmul() in lib/linear_reference.ts
 
 override BIAS: bool = false;

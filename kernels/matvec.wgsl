@@ -17,7 +17,7 @@
 // Sums go up in steps (16, 2, 8 units, all units of a lane, 8 lanes, all) so that it does not grow with COLS.
 //
 // dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
-// parts:    weights, lines
+// parts:    weights, table, lines
 // spec:     matvec() in lib/linear_reference.ts
 
 override STAGED: bool = true;
@@ -47,12 +47,15 @@ fn fill_stage(first: u32, lane: u32, seat: u32) {
   }
 }
 
-// Takes the lane's activations of a unit, from place `home` of the stage.
+// Takes the lane's activations of a unit, zeros beyond the last; STAGED, from place `home` of the stage.
 fn take_tokens(unit: u32, home: u32) {
   for (var token = 0u; token < BATCH; token++) {
     for (var i = 0u; i < 8u; i++) {
       if (STAGED) { tokens[8u * token + i] = stage[9u * SPAN * token + home + i]; }
-      else { tokens[8u * token + i] = x[8u * (token * UNITS + unit) + i]; }
+      else {
+        let four = x[8u * (token * UNITS + min(unit, UNITS - 1u)) + i];
+        tokens[8u * token + i] = select(vec4f(0.0), four, unit < UNITS);
+      }
     }
   }
 }
@@ -122,14 +125,12 @@ fn main(
         fill_stage(first, lane, seat);
         workgroupBarrier();
       }
+      take_tokens(first + across, home);
       let unit = min(first + across, UNITS - 1u);
-      if (STAGED || first + across < UNITS) {
-        take_tokens(unit, home);
-        for (var r = 0u; r < TALL; r++) {
-          let words = unit_at(rows[r].x + unit);
-          for (var token = 0u; token < BATCH; token++) {
-            recent[token * TALL + r] += unit_sum(words, rows[r], unit, token);
-          }
+      for (var r = 0u; r < TALL; r++) {
+        let words = unit_at(rows[r].x + unit);
+        for (var token = 0u; token < BATCH; token++) {
+          recent[token * TALL + r] += unit_sum(words, rows[r], unit, token);
         }
       }
       if (STAGED) { workgroupBarrier(); }

@@ -5,7 +5,7 @@
 //   y     [ROWS, 3]   f32   y[r] = sum over c of x[c] * W[r, c], then both scales of the row
 //
 // dispatch: one workgroup of 4 lanes a row, 8 columns a lane, folded over x and y
-// parts:    weights
+// parts:    weights, table
 // spec:     expected() in lib/self_test.ts
 
 @group(0) @binding(4) var<storage, read> x: array<vec4f>;

@@ -261,7 +261,7 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
     requiredLimits: limitsOf(adapter),
   });
   const device = await inTime(`Adapter "${name}"`, request);
-  const gpu = createGpu(device);
+  const gpu = createGpu(device, software && hasOctets(found.adapter) ? ["octets"] : []);
   try {
     await inTime("The self-test", selfTest(gpu));
   } catch (cause) {
@@ -269,6 +269,12 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
     throw selfTestError(found, cause as Error);
   }
   return { binding, adapter: name, backend, software, fast, gpu, close: () => closeGpu(gpu) };
+}
+
+/** Whether subgroups are of eight lanes, no more and no less. */
+function hasOctets({ features, info }: GPUAdapter): boolean {
+  const { subgroupMinSize, subgroupMaxSize } = info;
+  return features.has("subgroups") && subgroupMinSize === 8 && subgroupMaxSize === 8;
 }
 
 const WANTED_FEATURES: GPUFeatureName[] = ["shader-f16", "timestamp-query", "subgroups"];

@@ -32,11 +32,14 @@ export interface Gpu {
   unsubmittedBytes: number;
 }
 
-/** Takes charge of a device: listens for its errors and for its loss from now on. */
-export function createGpu(device: GPUDevice): Gpu {
+/**
+ * Takes charge of a device: listens for its errors and for its loss from now on. `traits` are added to
+ * its features.
+ */
+export function createGpu(device: GPUDevice, traits: readonly string[] = []): Gpu {
   const gpu: Gpu = {
     device,
-    features: new Set(device.features as unknown as Iterable<string>),
+    features: new Set([...(device.features as unknown as Iterable<string>), ...traits]),
     f16Subnormals: true,
     pipelines: new Map(),
     choices: new Map(),

@@ -27,23 +27,31 @@ import quads from "../kernels/parts/quads_subgroup.wgsl" with { type: "text" };
 import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
 import reduceSubgroup from "../kernels/parts/reduce_subgroup.wgsl" with { type: "text" };
 import lines from "../kernels/parts/lines_portable.wgsl" with { type: "text" };
+import table from "../kernels/parts/table_portable.wgsl" with { type: "text" };
+import tableOctet from "../kernels/parts/table_octet.wgsl" with { type: "text" };
 import tile from "../kernels/parts/tile_portable.wgsl" with { type: "text" };
 import weights from "../kernels/parts/weights_portable.wgsl" with { type: "text" };
 import { joinKernel, type Kernel } from "./launch.ts";
 
-/** Variants of a part: `portable` runs everywhere, `subgroup` and `f16` where the device can. */
-export type Variant = "portable" | "subgroup" | "f16";
+/**
+ * Variants of a part: `portable` runs everywhere, `subgroup` and `f16` where the device can, `octet` on
+ * CPUs whose subgroups are of eight lanes.
+ */
+export type Variant = "portable" | "subgroup" | "f16" | "octet";
 
-/** WebGPU feature that a variant needs. */
+/** WebGPU feature that a variant needs, or `octets`, which device.ts adds to them. */
 const FEATURES: Record<Variant, string | null> = {
   portable: null,
   subgroup: "subgroups",
   f16: "shader-f16",
+  octet: "octets",
 };
 
-/** Text of each part's variants, the most wanted first. */
+/** Text of each part's variants, the most wanted first; `uniform_table` where control flow is uniform. */
 const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   weights: { portable: weights },
+  table: { portable: table },
+  uniform_table: { octet: tableOctet, portable: table },
   dense: { portable: dense },
   reduce: { subgroup: reduceSubgroup, portable: reduce },
   lines: { portable: lines },
@@ -53,17 +61,17 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
 
 /** Text and parts of each kernel. */
 const KERNELS = {
-  matvec: { text: matvec, parts: ["weights", "lines"] },
+  matvec: { text: matvec, parts: ["weights", "uniform_table", "lines"] },
   join: { text: joinParts, parts: [] },
-  matmul: { text: matmul, parts: ["weights", "tile"] },
-  matmul_quads: { text: matmulQuads, parts: ["weights", "quads"] },
+  matmul: { text: matmul, parts: ["weights", "table", "tile"] },
+  matmul_quads: { text: matmulQuads, parts: ["weights", "table", "quads"] },
   dense_matmul_quads: { text: denseMatmulQuads, parts: ["dense", "quads"] },
-  dequantise: { text: dequantise, parts: ["weights"] },
+  dequantise: { text: dequantise, parts: ["weights", "table"] },
   dense_matvec: { text: denseMatvec, parts: ["dense", "lines"] },
   dense_matmul: { text: denseMatmul, parts: ["dense", "tile"] },
-  self_test: { text: selfTest, parts: ["weights"] },
+  self_test: { text: selfTest, parts: ["weights", "table"] },
   embed: { text: embed, parts: ["dense"] },
-  embed_packed: { text: embedPacked, parts: ["weights"] },
+  embed_packed: { text: embedPacked, parts: ["weights", "table"] },
   rms_norm: { text: rmsNorm, parts: ["reduce"] },
   rotate: { text: rotate, parts: ["reduce"] },
   attention: { text: attention, parts: [] },

@@ -131,13 +131,15 @@ function hardwareShapes({ rows, constants: { COLS } }: Slice): MatvecShape[] {
 }
 
 function matvecTiling({ packed }: Slice, shape: MatvecShape): Tiling {
-  const { lines, span, tall, split = 1, staged = false, copies = 1 } = shape;
+  const { lines, span, tall, split = 1, staged = false, copies } = shape;
   const common = { WORKGROUP: lines * span, SPAN: span, TALL: tall, SPLIT: split };
   return {
     name: packed ? "matvec" : "dense_matvec",
     rows: tall * lines,
     tokens: 2,
-    constants: packed ? { ...common, STAGED: staged ? 1 : 0, COPIES: copies } : common,
+    constants: packed
+      ? { ...common, STAGED: staged ? 1 : 0, ...(copies && { COPIES: copies }) }
+      : common,
   };
 }
 

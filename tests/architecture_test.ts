@@ -174,7 +174,7 @@ for (const name of kernels) {
 for (const name of parts) {
   test(`kernels/parts/${name}.wgsl says what it needs, and is used`, () => {
     const text = read(`kernels/parts/${name}.wgsl`);
-    const [, part] = /^(\w+)_(portable|subgroup|f16)$/.exec(name) ?? [];
+    const [, part] = /^(\w+)_(portable|subgroup|f16|octet)$/.exec(name) ?? [];
     assert.match(headerOf(text), new RegExp(`^// ${part}: `));
     assert.deepEqual(missing(headerOf(text), ["needs:", ...bindingsIn(text)]), []);
     assert.ok(read("lib/kernels.ts").includes(`"../kernels/parts/${name}.wgsl"`));

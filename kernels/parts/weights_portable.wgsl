@@ -6,7 +6,7 @@
 //
 // A level here is `decoded`: times 2^-14 for the bit decodes, which move a code's bits into an f16.
 // codebook.factor makes up for it, and for the matrix's scaleExponent, once a sum.
-// needs:    load_table() before decode8() where DECODE is 2
+// needs:    a part `table`: load_table() before decode8()
 // spec:     unpackRow() in lib/pack.ts, groupScales() in lib/quantizer.ts
 
 override ROWS: u32;
@@ -16,7 +16,6 @@ override BITS: u32;                    // 3 or 4
 override DECODE: u32;                  // 0 e2m1, 1 e2m0, 2 table
 override SCALING: u32;                 // 0 one scale, 1 a scale a side, 2 scale and zero-point
 override F16_SUBNORMALS: bool = true;  // whether unpack2x16float keeps them
-override COPIES: u32 = 1;              // of the table: a power of two, 16 at most
 
 override UNITS: u32 = (COLS + 31u) / 32u;
 override GROUPS: u32 = (COLS + GROUP - 1u) / GROUP;
@@ -31,31 +30,10 @@ struct Codebook {
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<uniform> codebook: Codebook;
 
-// The levels of every pair of codes, each COPIES times so that fewer lanes meet in a bank.
-override PAIRS: u32 = select(1u, COPIES << (2u * BITS), DECODE == 2u);
-var<workgroup> table: array<vec2f, PAIRS>;
-// Which of the copies is this lane's.
-var<private> copy: u32;
-
 // Decoded levels of eight columns.
 struct Eight {
   lo: vec4f,
   hi: vec4f,
-}
-
-// Writes the table to workgroup memory, where lanes may each look up another pair.
-fn load_table(lane: u32, lanes: u32) {
-  if (DECODE == 2u) {
-    copy = lane % COPIES;
-    for (var i = lane; i < COPIES << (2u * BITS); i += lanes) {
-      table[i] = vec2f(level(extractBits(i / COPIES, 0u, BITS)), level(extractBits(i / COPIES, BITS, BITS)));
-    }
-  }
-  workgroupBarrier();
-}
-
-fn level(code: u32) -> f32 {
-  return codebook.levels[code / 4u][code % 4u];
 }
 
 // The four words of a unit, eight codes each.
@@ -105,11 +83,6 @@ fn half(bits: u32) -> f32 {
   let normal = bitcast<f32>((magnitude << 22u) + (112u << 23u));
   let small = f32(magnitude) * 0x1p-15;
   return select(1.0, -1.0, bits > 0x7fffu) * select(normal, small, magnitude < 2u);
-}
-
-// Pair k of a word.
-fn lookup(word: u32, k: u32) -> vec2f {
-  return table[extractBits(word, 2u * BITS * k, 2u * BITS) * COPIES + copy];
 }
 
 // Decoded levels of the eight codes of a word.

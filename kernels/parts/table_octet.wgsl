@@ -1,0 +1,29 @@
+// table: levels of the codes of a table, each held by a lane of eight and asked for by a shuffle.
+//
+// For devices that are a CPU with vectors of eight: there a look-up in memory is a load for each lane,
+// and a shuffle of a whole subgroup a single instruction.
+// needs:    parts/weights; subgroups of eight lanes; load_table() and lookup() by all lanes together
+// gives:    lookup(): levels of two codes; in uniform control flow alone
+
+enable subgroups;
+
+// The levels that this lane holds: of codes below 8, and of the others.
+var<private> held: vec2f;
+
+// Takes what is this lane's to hold.
+fn load_table(_lane: u32, _lanes: u32) {
+  let own = subgroupExclusiveAdd(1u) % 8u;
+  held = vec2f(codebook.levels[own / 4u][own % 4u], codebook.levels[2u + own / 4u][own % 4u]);
+}
+
+// Level of the code in the low bits of a word.
+fn level(word: u32) -> f32 {
+  let low = subgroupShuffle(held.x, word & 7u);
+  if (BITS == 3u) { return low; }
+  return select(low, subgroupShuffle(held.y, word & 7u), (word & 8u) != 0u);
+}
+
+// Pair k of a word.
+fn lookup(word: u32, k: u32) -> vec2f {
+  return vec2f(level(word >> (2u * BITS * k)), level(word >> (2u * BITS * k + BITS)));
+}

@@ -1,0 +1,32 @@
+// table: levels of the codes of a table, in workgroup memory, where each lane may look up another one.
+//
+// The table is of pairs, as two neighbouring codes are looked up at once.
+// needs:    parts/weights; load_table() by all lanes together before lookup()
+// gives:    lookup(): levels of two codes; anywhere
+
+override COPIES: u32 = 1;  // of the table, so that fewer lanes meet in a bank: a power of two, 16 at most
+
+override PAIRS: u32 = select(1u, COPIES << (2u * BITS), DECODE == 2u);
+var<workgroup> table: array<vec2f, PAIRS>;
+// Which of the copies is this lane's.
+var<private> copy: u32;
+
+// Writes the table.
+fn load_table(lane: u32, lanes: u32) {
+  if (DECODE == 2u) {
+    copy = lane % COPIES;
+    for (var i = lane; i < COPIES << (2u * BITS); i += lanes) {
+      table[i] = vec2f(level(extractBits(i / COPIES, 0u, BITS)), level(extractBits(i / COPIES, BITS, BITS)));
+    }
+  }
+  workgroupBarrier();
+}
+
+fn level(code: u32) -> f32 {
+  return codebook.levels[code / 4u][code % 4u];
+}
+
+// Pair k of a word.
+fn lookup(word: u32, k: u32) -> vec2f {
+  return table[extractBits(word, 2u * BITS * k, 2u * BITS) * COPIES + copy];
+}

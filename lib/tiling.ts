@@ -31,7 +31,7 @@ export function tilingOf(
   device: Device,
   kind: ProductKind,
   { packed }: Slice,
-  _tokens: number,
+  tokens: number,
 ): Tiling {
   const WORKGROUP = lanes(device);
   if (kind === "matvec") {
@@ -42,8 +42,23 @@ export function tilingOf(
     const name = packed ? "matmul" : "dense_matmul";
     return { name, rows: 32, tokens: 32, constants: {} };
   }
-  const name = packed ? "matmul_quads" : "dense_matmul_quads";
-  return { name, rows: 4 * WORKGROUP, tokens: 16, constants: { WORKGROUP } };
+  return quadsOf(device, packed, tokens);
+}
+
+/**
+ * Eight rows a lane, and no more tokens than pay: wide vectors (lavapipe, which has f16) do best with
+ * eight and pick levels out of a table, narrow ones (SwiftShader) with 16 and look them up.
+ */
+function quadsOf(device: Device, packed: boolean, tokens: number): Tiling {
+  const WORKGROUP = lanes(device);
+  const wide = device.gpu!.features.has("shader-f16");
+  const TOKENS = tokens <= 4 ? 4 : tokens <= 8 || wide ? 8 : 16;
+  return {
+    name: packed ? "matmul_quads" : "dense_matmul_quads",
+    rows: 8 * WORKGROUP,
+    tokens: TOKENS,
+    constants: { WORKGROUP, TOKENS, ...(packed && { SELECT: wide ? 1 : 0 }) },
+  };
 }
 
 /** Lanes of a workgroup on this device. */

@@ -240,6 +240,23 @@ gpuTest(
   },
 );
 
+gpuTest(
+  "every width of batch and both readings of a table agree with the reference",
+  async (gpu, device) => {
+    for (const f16 of ["shader-f16", "subgroups"]) { // with f16 and without
+      const features = new Set([...gpu.features].filter((name) => name !== "shader-f16"));
+      if (gpu.features.has("subgroups")) features.add(f16);
+      const other = { ...device, gpu: { ...gpu, features } };
+      for (const batch of [4, 5, 16, 19]) {
+        for (const name of ["nf4-asym", "nf3-asym"]) {
+          await matmulAgrees(other, weights(33, 93, name, 16), batch, { biased: true });
+        }
+        await denseAgrees(other, denseWeights(33, 93, "BF16"), batch);
+      }
+    }
+  },
+);
+
 gpuTest("weights at the edges of f32 go up and down with their exponent", async (_, device) => {
   for (const magnitude of [1e-30, 1e30]) {
     const w = fill(4 * 64, uniform(4)).map((value) => Math.fround((value - 0.5) * magnitude));

@@ -13,6 +13,21 @@ test("tilingOf() takes the register tile where a GPU does the work", async () =>
   assert.equal(tilingOf(device, "matmul", { ...slice, packed: false }, 64).name, "dense_matmul");
 });
 
+test("tilingOf() takes a kernel for CPUs no wider than the batch and the vectors want", async () => {
+  const { gpu: _, ...cpu } = await openDevice({ binding: "cpu" });
+  const tokensOf = (features: string[], tokens: number) => {
+    const device = { ...cpu, gpu: { features: new Set(features) } } as unknown as Device;
+    return tilingOf(device, "matmul", slice, tokens).tokens;
+  };
+  assert.deepEqual([3, 5, 9].map((tokens) => tokensOf(["subgroups"], tokens)), [4, 8, 16]);
+  assert.deepEqual([3, 5, 9].map((tokens) => tokensOf(["subgroups", "shader-f16"], tokens)), [
+    4,
+    8,
+    8,
+  ]);
+  assert.equal(tokensOf([], 9), 32); // no subgroups: the register tile
+});
+
 test("tilingOf() takes matvec for few tokens on every device", async () => {
   const device = await openDevice({ binding: "cpu" });
   for (const software of [true, false]) {

@@ -173,7 +173,7 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["token + (place ^ 3u)", "token + (place ^ 2u)", quads("fp4-sym", 8)],
   ["first + own % 4u);\n", "first + own % 2u);\n", quads("fp4-sym")],
   ["min(mine + 4u * quad, step.x - 1u)", "min(mine, step.x - 1u)", quads("fp4-sym", 8)],
-  ["b.lo * lo + b.hi * hi", "b.lo * lo + b.lo * hi", quads("fp4-sym")],
+  ["b.lo * lo + b.hi * hi", "b.lo * lo + b.lo * hi", bigQuads],
   ["GROUP < 32u && i == 2u", "GROUP < 32u && i == 3u", quads("fp4-asym")],
   ["GROUPS - 1u));\n      t =", "GROUPS - 2u));\n      t =", quads("fp4-asym")],
   [
@@ -202,7 +202,11 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["column / 16u % 2u * 2u", "column / 32u % 2u * 2u", dequantise],
   ["load_scales(row, column / GROUP)", "load_scales(row, column / 32u)", dequantise],
   // dense
-  ["bitcast<f32>(pair << 16u), bitcast", "bitcast<f32>(pair << 15u), bitcast", dense("BF16")],
+  [
+    "bitcast<f32>(pair * 0x10000u), bitcast",
+    "bitcast<f32>(pair * 0x8000u), bitcast",
+    dense("BF16"),
+  ],
   ["pair & 0xffff0000u", "pair & 0xfff00000u", dense("BF16", 3)],
   ["weights[2u * at + 1u]", "weights[2u * at]", dense("F32")],
   ["row * EIGHTS + eight", "row * EIGHTS", dense("F16", 3)],
@@ -210,7 +214,7 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["4u * unit + part", "4u * unit", (device) => dense("F16", 3)(plain(device))],
   [
     "transpose(mat4x4f(a.hi, b.hi, c.hi, d.hi))",
-    "transpose(mat4x4f(a.hi, b.hi, c.hi, d.lo))",
+    "transpose(mat4x4f(a.lo, b.hi, c.hi, d.hi))",
     dense("F16", 3),
   ],
   ["near += 16u", "near += 17u", dense("F16", 3, 300)],

@@ -1,4 +1,4 @@
-// dense_matmul_quads: Y = X W^T + b for many tokens, W in f32, f16 or bf16: for devices that are a CPU.
+// dense_matmul_quads: Y = X W^T + b for several tokens, W in f32, f16 or bf16: for devices that are a CPU.
 //
 //   weights                               see parts/dense: binding 0
 //   x     [tokens, UNITS * 32] as vec4f   f32   UNITS = COLS / 32 rounded up; zeros beyond COLS
@@ -8,7 +8,7 @@
 //                                               and so do not unroll by
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
-// dispatch: one workgroup for 4 WORKGROUP rows x 16 tokens, rows first, folded over x and y
+// dispatch: one workgroup for 8 WORKGROUP rows x TOKENS tokens, rows first, folded over x and y
 // parts:    dense, quads
 // spec:     denseMatmul() in lib/linear_reference.ts
 
@@ -22,17 +22,62 @@ override ADD: bool = false;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<uniform> step: vec4u;
 
-// Four columns of the token of this lane among first .. first + 3.
-fn token(first: u32, lane: u32, at: u32) -> vec4f {
-  let stride = 8u * ((COLS + 31u) / 32u);
-  return x[stride * min(first + lane % 4u, step.x - 1u) + at];
+// Eight columns of four rows.
+fn four_rows(rows: vec4u, eight: u32) -> FourRows {
+  let a = load8(rows.x, eight);
+  let b = load8(rows.y, eight);
+  let c = load8(rows.z, eight);
+  let d = load8(rows.w, eight);
+  return FourRows(
+    transpose(mat4x4f(a.lo, b.lo, c.lo, d.lo)),
+    transpose(mat4x4f(a.hi, b.hi, c.hi, d.hi)),
+  );
 }
 
-fn add(first: u32, lane: u32, at: u32, rows: mat4x4f) {
-  add_quad(0u, token(first, lane, at), rows);
-  add_quad(4u, token(first + 4u, lane, at), rows);
-  add_quad(8u, token(first + 8u, lane, at), rows);
-  add_quad(12u, token(first + 12u, lane, at), rows);
+// Adds eight columns of a quad of tokens, this lane's among them; those beyond the last repeat it.
+fn add_token(quad: u32, mine: u32, at: u32, a: FourRows, b: FourRows) {
+  let start = 8u * ((COLS + 31u) / 32u) * min(mine + 4u * quad, step.x - 1u) + at;
+  add_quad(quad, x[start], x[start + 1u], a, b);
+}
+
+fn add(mine: u32, at: u32, a: FourRows, b: FourRows) {
+  add_token(0u, mine, at, a, b);
+  if (TOKENS > 4u) { add_token(1u, mine, at, a, b); }
+  if (TOKENS > 8u) {
+    add_token(2u, mine, at, a, b);
+    add_token(3u, mine, at, a, b);
+  }
+}
+
+// Adds a sum to what earlier columns came to, if there are any.
+fn put(row: u32, token: u32, sum: f32, more: bool) {
+  if (row < ROWS && token < step.x) {
+    let at = FIRST_ROW + row;
+    let out = token * OUT_ROWS + at;
+    let start = select(0.0, bias[at], BIAS && !more);
+    y[out] = select(0.0, y[out], ADD || (EIGHTS > 256u && more)) + (sum + start);
+  }
+}
+
+fn put_four(row: u32, token: u32, sums: vec4f, more: bool) {
+  put(row, token, sums.x, more);
+  put(row + WORKGROUP, token, sums.y, more);
+  put(row + 2u * WORKGROUP, token, sums.z, more);
+  put(row + 3u * WORKGROUP, token, sums.w, more);
+}
+
+// Writes the block and clears it.
+fn write(first_row: u32, first: u32, place: u32, more: bool) {
+  for (var i = 0u; i < TOKENS * step.w / 8u; i++) {
+    let sums = block[i];
+    let row = first_row + 4u * WORKGROUP * (i % 2u);
+    let token = first + 4u * (i / 2u);
+    put_four(row, token + place, sums[0], more);
+    put_four(row, token + (place ^ 1u), sums[1], more);
+    put_four(row, token + (place ^ 2u), sums[2], more);
+    put_four(row, token + (place ^ 3u), sums[3], more);
+    block[i] = mat4x4f();
+  }
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -40,37 +85,27 @@ fn main(
   @builtin(workgroup_id) block_id: vec3u,
   @builtin(num_workgroups) blocks: vec3u,
   @builtin(local_invocation_index) lane: u32,
+  @builtin(subgroup_invocation_id) own: u32,
 ) {
   // the rows and tokens that are mine; those beyond the last repeat it
-  let tiles = (ROWS + 4u * WORKGROUP - 1u) / (4u * WORKGROUP);
+  let tiles = (ROWS + 8u * WORKGROUP - 1u) / (8u * WORKGROUP);
   let tile = block_id.y * blocks.x + block_id.x;
-  let first_row = 4u * WORKGROUP * (tile % tiles) + lane;
-  let first = 16u * (tile / tiles);
+  let first_row = 8u * WORKGROUP * (tile % tiles) + lane;
+  let first = TOKENS * (tile / tiles);
   if (first >= step.x) { return; } // uniform over the workgroup
-  let mine = vec4u(first_row) + WORKGROUP * vec4u(0u, 1u, 2u, 3u);
-  let rows = min(mine, vec4u(ROWS - 1u));
+  let low = vec4u(first_row) + WORKGROUP * vec4u(0u, 1u, 2u, 3u);
+  let high = low + 4u * WORKGROUP;
+  let last = vec4u(ROWS - 1u);
 
-  // loop over the columns by eights, sixteen to a flush
-  for (var eight = 0u; eight < EIGHTS; eight++) {
-    let a = load8(rows.x, eight);
-    let b = load8(rows.y, eight);
-    let c = load8(rows.z, eight);
-    let d = load8(rows.w, eight);
-    add(first, lane, 2u * eight, mat4x4f(a.lo, b.lo, c.lo, d.lo));
-    add(first, lane, 2u * eight + 1u, mat4x4f(a.hi, b.hi, c.hi, d.hi));
-    if (eight % 16u == 15u) { flush(eight / 16u); }
-  }
-  finish();
-
-  // write
-  for (var j = 0u; j < 4u * step.w; j++) {
-    for (var i = 0u; i < step.w; i++) {
-      if (mine[i] < ROWS && first + j < step.x) {
-        let at = FIRST_ROW + mine[i];
-        let out = (first + j) * OUT_ROWS + at;
-        let sum = sums[j][i] + select(0.0, bias[at], BIAS);
-        y[out] = select(0.0, y[out], ADD) + sum;
+  // loop over the columns by eights: sixteen to a flush, 256 to a block
+  let mine = first + own % 4u;
+  for (var far = 0u; far < EIGHTS; far += 256u) {
+    for (var near = far; near < min(far + 256u, EIGHTS); near += 16u) {
+      for (var eight = near; eight < min(near + 16u, EIGHTS); eight++) {
+        add(mine, 2u * eight, four_rows(min(low, last), eight), four_rows(min(high, last), eight));
       }
+      flush();
     }
+    write(first_row, first, own % 4u, far > 0u);
   }
 }

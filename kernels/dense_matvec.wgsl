@@ -32,7 +32,7 @@ fn main(
   // the rows and columns that are mine
   let block = (id.y * ids.x + id.x) / SPLIT;
   let part = (id.y * ids.x + id.x) % SPLIT;
-  var rows: array<u32, 8>;
+  var rows: array<u32, 16>;
   for (var r = 0u; r < TALL; r++) { rows[r] = row_of(block * LINES + lane / SPAN, r); }
 
   // loop over the columns, eight a lane and step; sixteen steps are summed before they join the total

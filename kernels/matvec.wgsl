@@ -110,7 +110,7 @@ fn main(
   let across = lane % SPAN;
   let seat = lane + lane / 8u;
   let home = 9u * across;
-  var rows: array<vec2u, 8>; // first unit and first group of each
+  var rows: array<vec2u, 16>; // first unit and first group of each
   for (var r = 0u; r < TALL; r++) {
     let row = row_of(block * LINES + lane / SPAN, r);
     rows[r] = vec2u(row * UNITS, first_group(row));

@@ -64,7 +64,7 @@ const KERNELS = {
   matvec: { text: matvec, parts: ["weights", "uniform_table", "lines"] },
   join: { text: joinParts, parts: [] },
   matmul: { text: matmul, parts: ["weights", "table", "tile"] },
-  matmul_quads: { text: matmulQuads, parts: ["weights", "table", "quads"] },
+  matmul_quads: { text: matmulQuads, parts: ["weights", "uniform_table", "quads"] },
   dense_matmul_quads: { text: denseMatmulQuads, parts: ["dense", "quads"] },
   dequantise: { text: dequantise, parts: ["weights", "table"] },
   dense_matvec: { text: denseMatvec, parts: ["dense", "lines"] },

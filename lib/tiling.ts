@@ -46,20 +46,19 @@ export function candidatesOf(
   device: Device,
   kind: ProductKind,
   slice: Slice,
-  _tokens: number,
+  tokens: number,
 ): Tiling[] {
   const { packed } = slice;
   if (kind === "matvec") {
-    const shapes = device.software ? SOFTWARE_SHAPES : hardwareShapes(slice);
+    const all = device.software ? softwareShapes(packed) : hardwareShapes(slice);
+    const shapes = all.filter(({ tall }) => tall * tokens <= MOST_SUMS);
     const tilings = shapes.map((shape) => matvecTiling(slice, shape));
     return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
   }
   if (!device.software || !device.gpu?.features.has("subgroups")) {
     return [{ name: packed ? "matmul" : "dense_matmul", rows: 32, tokens: 32, constants: {} }];
   }
-  const WORKGROUP = lanes(device);
-  const name = packed ? "matmul_quads" : "dense_matmul_quads";
-  return [{ name, rows: 4 * WORKGROUP, tokens: 16, constants: { WORKGROUP } }];
+  return quadsOf(device, packed, tokens);
 }
 
 /**
@@ -98,16 +97,20 @@ interface MatvecShape {
   readonly copies?: number;
 }
 
+/** Sums that a lane can keep: rows times tokens. */
+const MOST_SUMS = 16;
+
 /** A CPU wants lanes as wide as its vectors, and many rows to each load of activations. */
-const SOFTWARE_SHAPES: readonly MatvecShape[] = [
-  { lines: 1, span: 8, tall: 8 },
-  { lines: 1, span: 8, tall: 4 },
-  { lines: 1, span: 16, tall: 8 },
-  { lines: 2, span: 8, tall: 8 },
-  { lines: 2, span: 4, tall: 8 },
-  { lines: 1, span: 4, tall: 8 },
-  { lines: 1, span: 32, tall: 8 },
-];
+function softwareShapes(packed: boolean): MatvecShape[] {
+  const talls = packed ? [16, 8, 4] : [8, 16, 4];
+  return [
+    ...talls.map((tall) => ({ lines: 1, span: 8, tall })),
+    { lines: 1, span: 16, tall: 8 },
+    { lines: 2, span: 8, tall: 8 },
+    { lines: 2, span: 4, tall: 8 },
+    { lines: 1, span: 32, tall: 8 },
+  ];
+}
 
 /** A GPU wants many lanes: few rows are spread over wide lines, and over several where even so few. */
 function hardwareShapes({ rows, constants: { COLS } }: Slice): MatvecShape[] {
@@ -141,6 +144,24 @@ function matvecTiling({ packed }: Slice, shape: MatvecShape): Tiling {
       ? { ...common, STAGED: staged ? 1 : 0, ...(copies && { COPIES: copies }) }
       : common,
   };
+}
+
+/**
+ * Eight rows a lane, and no more tokens than pay: vectors of eight (lavapipe) do best with eight, narrower
+ * ones (SwiftShader) with 16, and give each lane levels of its own.
+ */
+function quadsOf(device: Device, packed: boolean, tokens: number): Tiling[] {
+  const WORKGROUP = lanes(device);
+  const wide = device.gpu!.features.has("octets");
+  const usual = tokens <= 4 ? 4 : tokens <= 8 || wide ? 8 : 16;
+  return [usual, ...[4, 8, 16].filter((one) => one !== usual && one < 2 * tokens)].map((
+    TOKENS,
+  ) => ({
+    name: packed ? "matmul_quads" : "dense_matmul_quads",
+    rows: 8 * WORKGROUP,
+    tokens: TOKENS,
+    constants: { WORKGROUP, TOKENS, ...(packed && { OWN_LEVELS: wide ? 0 : 1 }) },
+  }));
 }
 
 /** Lanes of a workgroup on this device. */

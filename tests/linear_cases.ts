@@ -42,6 +42,12 @@ export const SHAPES: readonly (readonly [number, number, Group])[] = [
   [6, 608, 256], // a group of several units, the last short
 ];
 
+/** The device as if a GPU did the work: with the kernels and parts that a GPU gets. */
+export function asGpu(device: Device): Device {
+  const features = new Set([...device.gpu!.features].filter((feature) => feature !== "octets"));
+  return { ...device, software: false, gpu: { ...device.gpu!, features, choices: new Map() } };
+}
+
 /** Random W of a shape. */
 export function weights(rows: number, cols: number, format: string, group: Group): QuantizedMatrix {
   const w = fill(rows * cols, normal(rows + 7 * cols));

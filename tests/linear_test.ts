@@ -240,6 +240,20 @@ gpuTest(
   },
 );
 
+gpuTest(
+  "every width of batch and both readings of a table agree with the reference",
+  async (gpu, device) => {
+    for (const f16 of [true, false]) {
+      const features = new Set([...gpu.features].filter((name) => name !== "shader-f16"));
+      if (f16) features.add("shader-f16");
+      const other = { ...device, gpu: { ...gpu, features } };
+      await matmulAgrees(other, weights(33, 93, "nf3-asym", 16), f16 ? 5 : 4, { biased: true });
+      await matmulAgrees(other, weights(33, 93, "nf4-asym", 16), f16 ? 4 : 19, { biased: true });
+    }
+    for (const batch of [4, 5, 19]) await denseAgrees(device, denseWeights(33, 93, "BF16"), batch);
+  },
+);
+
 gpuTest("weights at the edges of f32 go up and down with their exponent", async (_, device) => {
   for (const magnitude of [1e-30, 1e30]) {
     const w = fill(4 * 64, uniform(4)).map((value) => Math.fround((value - 0.5) * magnitude));

@@ -22,6 +22,7 @@ import { present } from "./gpu_devices.ts";
 import * as linear from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
 import {
+  asGpu,
   denseAgrees,
   denseWeights,
   dequantiseAgrees,
@@ -47,6 +48,18 @@ const longMatmul: Claim = (device) =>
 const quads = (name: string, batch = 3): Claim => (device) =>
   matmulAgrees(device, weights(33, 93, name, 16), batch);
 const longQuads: Claim = (device) => matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3);
+const bigQuads: Claim = (device) => matmulAgrees(device, weights(130, 300, "fp4-sym", 256), 3);
+const biasedQuads: Claim = (device) =>
+  matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3, { biased: true });
+/** Tables as devices with f16 read them, level by level out of all, and as others do. */
+const withF16 = (device: Device, f16: boolean): Device => {
+  const features = new Set(device.gpu!.features);
+  if (f16) features.add("shader-f16");
+  else features.delete("shader-f16");
+  return { ...device, gpu: { ...device.gpu!, features } };
+};
+const picked = (name: string): Claim => (device) => quads(name)(withF16(device, true));
+const lookedUp = (name: string): Claim => (device) => quads(name)(withF16(device, false));
 const dequantise: Claim = (device) => dequantiseAgrees(device, weights(5, 93, "fp4-asym", 16));
 const dense = (dtype: "F32" | "F16" | "BF16", batch = 1, cols = 93): Claim => (device) =>
   denseAgrees(device, denseWeights(5, cols, dtype), batch);
@@ -55,10 +68,10 @@ const flushing: Claim = (device) =>
 const treeReduction: Claim = (device) => network("llama")(plain(device));
 /** As on a GPU: activations staged, four lines a workgroup, more lanes than units. */
 const staged = (name: string, batch = 1): Claim => (device) =>
-  matvecAgrees({ ...device, software: false }, weights(40, 2200, name, 64), { batch });
+  matvecAgrees(asGpu(device), weights(40, 2200, name, 64), { batch });
 /** Rows so few and long that they are cut into parts. */
 const inParts: Claim = (device) =>
-  matvecAgrees({ ...device, software: false }, weights(3, 8200, "fp4-sym", 256), { biased: true });
+  matvecAgrees(asGpu(device), weights(3, 8200, "fp4-sym", 256), { biased: true });
 
 /** Rows in slices, with a bias: each slice writes and adds at its own rows. */
 const slices: Claim = async (device) => {
@@ -178,26 +191,57 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["      sums[j] += pending[j];\n", "", longMatmul],
   ["    workgroupBarrier();\n    multiply", "    multiply", matmul("fp4-sym", 33)],
   // matmul for devices that are a CPU
-  ["quadBroadcast(mine, 3u)", "quadBroadcast(mine, 2u)", quads("fp4-sym", 16)],
-  ["first + lane % 4u, step.x", "first + lane % 2u, step.x", quads("fp4-sym")],
-  ["token(first + 12u, lane, at)", "token(first + 8u, lane, at)", quads("fp4-sym", 16)],
-  ["(unit * 32u + 8u * i) / GROUP", "(unit * 32u) / GROUP", quads("fp4-asym")],
-  ["block[token] += pending[token];", "", longQuads],
-  ["    block[token] = vec4f(0.0);\n", "", longQuads],
-  ["  pending[token] = vec4f(0.0);\n", "", longQuads],
-  ["16u * (tile / tiles)", "16u * (tile % tiles)", quads("fp4-sym", 33)],
+  ["quadSwapY(mine), ", "quadSwapX(mine), ", quads("fp4-sym", 8)],
+  ["token + (place ^ 3u)", "token + (place ^ 2u)", quads("fp4-sym", 8)],
+  ["first + own % 4u);\n", "first + own % 2u);\n", quads("fp4-sym")],
+  ["min(mine + 4u * quad, step.x - 1u)", "min(mine, step.x - 1u)", quads("fp4-sym", 8)],
+  ["b.lo * lo + b.hi * hi", "b.lo * lo + b.lo * hi", bigQuads],
+  ["GROUP < 32u && i == 2u", "GROUP < 32u && i == 3u", quads("fp4-asym")],
+  ["GROUPS - 1u));\n      t =", "GROUPS - 2u));\n      t =", quads("fp4-asym")],
+  [
+    "    s = load_pairs(low, min(group + 1u",
+    "    s = load_pairs(low, min(group",
+    quads("fp4-asym"),
+  ],
+  ["TOKENS * (tile / tiles)", "TOKENS * (tile % tiles)", quads("fp4-sym", 33)],
+  ["block[2u * quad + 1u] += pending[2u * quad + 1u];", "", bigQuads],
+  ["  pending[2u * quad] = mat4x4f();", "", longQuads],
+  ["    block[i] = mat4x4f();\n", "", longQuads],
+  ["ADD || (UNITS > 64u && more)", "ADD", longQuads],
+  ["BIAS && !more", "BIAS", biasedQuads],
+  ["(moved & select(0x01800000u", "(moved & select(0x01c00000u", quads("fp3-sym")],
+  ["above - abs(above)", "above", quads("fp4-sym")],
+  ["select(-scale.x, -scale.y, SCALING == 1u)", "-scale.x", quads("fp4-asym")],
+  ["weight(word, 22, 13u, s)", "weight(word, 22, 12u, s)", quads("fp4-asym")],
+  ["weight(word, -1, 29u, s)", "weight(word, 0, 29u, s)", quads("fp3-asym")],
+  ["vec4u(8u) << at", "vec4u(4u) << at", picked("nf4-asym")],
+  ["among(2u, one, two)", "among(1u, one, two)", picked("nf4-sym")],
+  ["low, high, two", "high, low, two", picked("nf3-asym")],
+  ["(127u - BITS * j)", "(128u - BITS * j)", lookedUp("nf4-asym")],
+  ["word >> (4u * BITS)", "word >> (3u * BITS)", lookedUp("nf3-sym")],
+  ["i < 16u; i++) { levels", "i < 15u; i++) { levels", lookedUp("nf4-sym")],
   // dequantise
   ["column / 16u % 2u * 2u", "column / 32u % 2u * 2u", dequantise],
   ["load_scales(row, column / GROUP)", "load_scales(row, column / 32u)", dequantise],
   // dense
-  ["bitcast<f32>(pair << 16u), bitcast", "bitcast<f32>(pair << 15u), bitcast", dense("BF16")],
+  [
+    "bitcast<f32>(pair * 0x10000u), bitcast",
+    "bitcast<f32>(pair * 0x8000u), bitcast",
+    dense("BF16"),
+  ],
   ["pair & 0xffff0000u", "pair & 0xfff00000u", dense("BF16", 3)],
   ["weights[2u * at + 1u]", "weights[2u * at]", dense("F32")],
   ["row * EIGHTS + eight", "row * EIGHTS", dense("F16", 3)],
   ["eight += SPAN * SPLIT;", "eight += SPAN + 1u;", dense("F16", 1, 4096)],
   ["fma(w.hi.w, hi.w, ", "(", dense("F16")],
   ["4u * unit + part", "4u * unit", (device) => dense("F16", 3)(plain(device))],
-  ["2u * eight + 1u, mat4x4f", "2u * eight, mat4x4f", dense("F16", 3)],
+  [
+    "transpose(mat4x4f(a.hi, b.hi, c.hi, d.hi))",
+    "transpose(mat4x4f(a.lo, b.hi, c.hi, d.hi))",
+    dense("F16", 3),
+  ],
+  ["near += 16u", "near += 17u", dense("F16", 3, 300)],
+  ["ADD || (EIGHTS > 256u && more)", "ADD", dense("F16", 3, 2100)],
   // a network's own
   ["sum / f32(COLS) + EPSILON", "sum / f32(COLS)  + 0.1", network("llama")],
   ["scale * gain[i]", "scale + gain[i]", network("llama")],
@@ -225,7 +269,7 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["log(all) + top -", "log(all) -", network("llama", "losses")],
   ["targets[token]];", "targets[0]];", network("llama", "losses")],
   ["value == top && id > top_id", "value == top", network("llama", "top")],
-  ["select(0.0, y[out], ADD)", "0.0", network("llama")],
+  ["y[out], ADD ||", "0.0, ADD ||", network("llama")],
 ];
 
 /** A device whose shader modules are made of changed text. */

@@ -6,7 +6,7 @@ import type { Slice } from "../lib/resident.ts";
 import { candidatesOf, classOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { load } from "../lib/linear.ts";
 import { gpuTest } from "./gpu_devices.ts";
-import { denseAgrees, denseWeights, matvecAgrees, weights } from "./linear_cases.ts";
+import { asGpu, denseAgrees, denseWeights, matvecAgrees, weights } from "./linear_cases.ts";
 
 const slice = { packed: true, rows: 8, constants: { COLS: 64 } } as unknown as Slice;
 
@@ -14,6 +14,20 @@ test("tilingOf() takes the register tile where a GPU does the work", async () =>
   const device: Device = { ...(await openDevice({ binding: "cpu" })), software: false };
   assert.equal(tilingOf(device, "matmul", slice, 64).name, "matmul");
   assert.equal(tilingOf(device, "matmul", { ...slice, packed: false }, 64).name, "dense_matmul");
+});
+
+test("tilingOf() takes a kernel for CPUs no wider than the batch and the vectors want", async () => {
+  const { gpu: _, ...cpu } = await openDevice({ binding: "cpu" });
+  const tokensOf = (features: string[], tokens: number) => {
+    const device = {
+      ...cpu,
+      gpu: { features: new Set(features), choices: new Map() },
+    } as unknown as Device;
+    return tilingOf(device, "matmul", slice, tokens).tokens;
+  };
+  assert.deepEqual([3, 5, 9].map((tokens) => tokensOf(["subgroups"], tokens)), [4, 8, 16]);
+  assert.deepEqual([3, 5, 9].map((tokens) => tokensOf(["subgroups", "octets"], tokens)), [4, 8, 8]);
+  assert.equal(tokensOf([], 9), 32); // no subgroups: the register tile
 });
 
 test("tilingOf() takes matvec for few tokens on every device", async () => {
@@ -28,7 +42,7 @@ for (const software of [true, false]) {
   gpuTest(
     `every way to cut up a matvec that ${kind} has agrees with the reference`,
     async (_, real) => {
-      const device: Device = { ...real, software };
+      const device = software ? real : asGpu(real);
       const q = weights(40, 600, "nf4-asym", 32);
       const w = denseWeights(40, 600, "F16");
       const loaded = await load(device, q);
@@ -51,7 +65,7 @@ for (const software of [true, false]) {
 }
 
 gpuTest("a product in parts is added up in order, for two tokens with a bias", async (_, real) => {
-  const device: Device = { ...real, software: false };
+  const device = asGpu(real);
   const q = weights(12, 8192 + 40, "fp4-asym", 64);
   const { slices, free } = await load(device, q);
   assert.equal(tilingOf(device, "matvec", slices[0], 2).constants.SPLIT, 4);

@@ -22,7 +22,7 @@ struct Eight {
 }
 
 fn halves(pair: u32) -> vec2f {
-  if (DTYPE == 2u) { return vec2f(bitcast<f32>(pair << 16u), bitcast<f32>(pair & 0xffff0000u)); }
+  if (DTYPE == 2u) { return vec2f(bitcast<f32>(pair * 0x10000u), bitcast<f32>(pair & 0xffff0000u)); }
   if (F16_SUBNORMALS) { return unpack2x16float(pair); }
   return vec2f(half(pair & 0xffffu), half(pair >> 16u));
 }

@@ -17,7 +17,7 @@ fn load_table(_lane: u32, _lanes: u32) {
 }
 
 // Level of the code in the low bits of a word.
-fn level(word: u32) -> f32 {
+fn table_level(word: u32) -> f32 {
   let low = subgroupShuffle(held.x, word & 7u);
   if (BITS == 3u) { return low; }
   return select(low, subgroupShuffle(held.y, word & 7u), (word & 8u) != 0u);
@@ -25,5 +25,5 @@ fn level(word: u32) -> f32 {
 
 // Pair k of a word.
 fn lookup(word: u32, k: u32) -> vec2f {
-  return vec2f(level(word >> (2u * BITS * k)), level(word >> (2u * BITS * k + BITS)));
+  return vec2f(table_level(word >> (2u * BITS * k)), table_level(word >> (2u * BITS * k + BITS)));
 }

@@ -16,13 +16,13 @@ fn load_table(lane: u32, lanes: u32) {
   if (DECODE == 2u) {
     copy = lane % COPIES;
     for (var i = lane; i < COPIES << (2u * BITS); i += lanes) {
-      table[i] = vec2f(level(extractBits(i / COPIES, 0u, BITS)), level(extractBits(i / COPIES, BITS, BITS)));
+      table[i] = vec2f(table_level(extractBits(i / COPIES, 0u, BITS)), table_level(extractBits(i / COPIES, BITS, BITS)));
     }
   }
   workgroupBarrier();
 }
 
-fn level(code: u32) -> f32 {
+fn table_level(code: u32) -> f32 {
   return codebook.levels[code / 4u][code % 4u];
 }
 

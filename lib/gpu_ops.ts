@@ -229,19 +229,32 @@ function recordAttention(context: Context, qkv: Activations, layer: number): Act
   const { heads, kvHeads, headDim, slidingWindow } = config;
   const { keys, values } = caches[layer];
   const y = scratch("attended", heads * headDim);
-  add("attention", {
-    constants: {
-      STRIDE: qkv.stride,
-      OUT_STRIDE: y.stride,
-      HEADS: heads,
-      KV_HEADS: kvHeads,
-      HEAD_DIM: headDim,
-      WINDOW: slidingWindow ?? 0,
-      KV_F16: context.kvF16 ? 1 : 0,
-      WORKGROUP: lanes,
-    },
-    buffers: [qkv.buffer, keys, values, y.buffer, step],
-    workgroups: capacity * heads,
+  const constants = {
+    STRIDE: qkv.stride,
+    OUT_STRIDE: y.stride,
+    HEADS: heads,
+    KV_HEADS: kvHeads,
+    HEAD_DIM: headDim,
+    WINDOW: slidingWindow ?? 0,
+    KV_F16: context.kvF16 ? 1 : 0,
+    WORKGROUP: lanes,
+  };
+  const buffers = [qkv.buffer, keys, values, y.buffer, step];
+  if (capacity === 1) {
+    add("attention", { constants, buffers, workgroups: heads });
+    return y;
+  }
+  const shares = sharesOf(headDim, context.device);
+  add("attention_tile", {
+    constants: { ...constants, SHARES: shares, UNROLL: context.device.software ? 0 : 1 },
+    buffers,
+    workgroups: Math.ceil(capacity / Math.floor(lanes / shares)) * heads,
   });
   return y;
+}
+
+/** Lanes of a query: on a CPU as few as can hold it, on a GPU so many that each keeps 16 dimensions. */
+function sharesOf(headDim: number, { software }: Device): number {
+  const most = software ? 128 : 16;
+  return 2 ** Math.max(0, Math.ceil(Math.log2(headDim / most)));
 }

@@ -6,6 +6,7 @@
  */
 
 import attention from "../kernels/attention.wgsl" with { type: "text" };
+import attentionTile from "../kernels/attention_tile.wgsl" with { type: "text" };
 import denseMatmul from "../kernels/dense_matmul.wgsl" with { type: "text" };
 import denseMatmulQuads from "../kernels/dense_matmul_quads.wgsl" with { type: "text" };
 import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
@@ -75,6 +76,7 @@ const KERNELS = {
   rms_norm: { text: rmsNorm, parts: ["reduce"] },
   rotate: { text: rotate, parts: ["reduce"] },
   attention: { text: attention, parts: [] },
+  attention_tile: { text: attentionTile, parts: [] },
   silu_mul: { text: siluMul, parts: [] },
   token_loss: { text: tokenLoss, parts: ["reduce"] },
   top: { text: top, parts: [] },

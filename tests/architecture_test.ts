@@ -42,6 +42,7 @@ const RECORDED: Record<string, string> = {
   rms_norm: "gpu_ops",
   rotate: "gpu_ops",
   attention: "gpu_ops",
+  attention_tile: "gpu_ops",
   silu_mul: "gpu_ops",
   token_loss: "llama_gpu",
   top: "llama_gpu",
@@ -50,6 +51,7 @@ const RECORDED: Record<string, string> = {
 /** Kernels whose specification has another name, which it shares with others. */
 const SPECIFIED: Record<string, string> = {
   embed_packed: "embed",
+  attention_tile: "attention",
   self_test: "expected",
   join: "matvec",
   matmul_quads: "matmul",

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { loadModel } from "../lib/llama.ts";
 import { openSafetensors } from "../lib/safetensors.ts";
+import type { Device } from "../lib/device.ts";
 import { gpuTest } from "./gpu_devices.ts";
+import { asGpu } from "./linear_cases.ts";
 
 const TINY = new URL("../examples/tiny-llama", import.meta.url).pathname;
 const GOLDEN = new URL("golden/tiny-llama.safetensors", import.meta.url).pathname;
@@ -11,30 +13,34 @@ async function golden(name: string): Promise<ArrayBuffer> {
   return (await tensors.find((tensor) => tensor.name === name)!.bytes()).buffer;
 }
 
-gpuTest(
-  "logits and losses of tiny-llama are the golden ones, over several chunks",
-  async (_, device) => {
-    const model = await loadModel(device, TINY, { kv: "f32" });
-    const vocab = model.config.vocab;
-    for (const length of ["len1", "len17", "len256"]) {
-      const ids = new Int32Array(await golden(`${length}.ids`));
-      const positions = new Int32Array(await golden(`${length}.positions`));
-      const wanted = new Float32Array(await golden(`${length}.logits`));
-      const got = await model.allLogits(ids);
-      positions.forEach((position, i) => {
-        const row = wanted.subarray(i * vocab, (i + 1) * vocab);
-        const bound = 2e-4 * row.reduce((top, logit) => Math.max(top, Math.abs(logit)), 0);
-        const worst = row.reduce(
-          (worst, logit, id) => Math.max(worst, Math.abs(logit - got[position * vocab + id])),
-          0,
-        );
-        assert.ok(worst <= bound, `${length} position ${position}: ${worst}, bound ${bound}`);
-      });
-      if (ids.length === 1) continue;
-      const nll = new Float32Array(await golden(`${length}.nll`));
-      const losses = await model.losses(ids);
-      nll.forEach((loss, i) => assert.ok(Math.abs(loss - losses[i]) < 1e-4, `${length} loss ${i}`));
-    }
-    model.close();
-  },
-);
+for (const [how, as] of [["as it is", (device: Device) => device], ["as a GPU", asGpu]] as const) {
+  gpuTest(
+    `logits and losses of tiny-llama are the golden ones, over several chunks, device ${how}`,
+    (_, device) => expectGolden(as(device)),
+  );
+}
+
+async function expectGolden(device: Device): Promise<void> {
+  const model = await loadModel(device, TINY, { kv: "f32" });
+  const vocab = model.config.vocab;
+  for (const length of ["len1", "len17", "len256"]) {
+    const ids = new Int32Array(await golden(`${length}.ids`));
+    const positions = new Int32Array(await golden(`${length}.positions`));
+    const wanted = new Float32Array(await golden(`${length}.logits`));
+    const got = await model.allLogits(ids);
+    positions.forEach((position, i) => {
+      const row = wanted.subarray(i * vocab, (i + 1) * vocab);
+      const bound = 2e-4 * row.reduce((top, logit) => Math.max(top, Math.abs(logit)), 0);
+      const worst = row.reduce(
+        (worst, logit, id) => Math.max(worst, Math.abs(logit - got[position * vocab + id])),
+        0,
+      );
+      assert.ok(worst <= bound, `${length} position ${position}: ${worst}, bound ${bound}`);
+    });
+    if (ids.length === 1) continue;
+    const nll = new Float32Array(await golden(`${length}.nll`));
+    const losses = await model.losses(ids);
+    nll.forEach((loss, i) => assert.ok(Math.abs(loss - losses[i]) < 1e-4, `${length} loss ${i}`));
+  }
+  model.close();
+}

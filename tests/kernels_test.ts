@@ -2,6 +2,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { kernelCombinations, kernelFor, type KernelName, kernelNames } from "../lib/kernels.ts";
+import { joinKernel } from "../lib/launch.ts";
 import { gpuTest } from "./gpu_devices.ts";
 
 const FOLDER = new URL("../kernels/", import.meta.url);
@@ -26,6 +27,7 @@ const CONSTANTS: Record<string, number> = {
   ROTARY: 8,
   VOCAB: 100,
   K: 4,
+  SPLIT: 2,
   WORKGROUP: 64,
 };
 
@@ -45,9 +47,11 @@ async function errorOf(device: GPUDevice, code: string): Promise<string | null> 
 test("each kernel file is a kernel, each part belongs to one", async () => {
   const files = (await readdir(FOLDER)).filter((name) => name.endsWith(".wgsl"));
   assert.deepEqual(files.map((name) => name.replace(".wgsl", "")).sort(), [...kernelNames].sort());
-  const all = kernelNames.flatMap((name) => kernelCombinations(name, new Set(["subgroups"])));
+  const all = kernelNames.flatMap((name) =>
+    kernelCombinations(name, new Set(["subgroups", "octets"]))
+  );
   for (const part of await readdir(new URL("parts/", FOLDER))) {
-    assert.match(part, /^[a-z]+_(portable|subgroup|f16)\.wgsl$/);
+    assert.match(part, /^[a-z]+_(portable|subgroup|f16|octet)\.wgsl$/);
     const header = (await readFile(new URL(`parts/${part}`, FOLDER), "utf8")).split("\n", 1)[0];
     assert.ok(all.some(({ code }) => code.includes(header)), part);
   }
@@ -61,13 +65,29 @@ test("without features only portable parts are taken", () => {
 });
 
 test("subgroups are used where the device has them", () => {
-  assert.match(kernelFor("matvec", new Set(["subgroups"])).code, /^enable subgroups;/);
+  assert.match(kernelFor("rms_norm", new Set(["subgroups"])).code, /^enable subgroups;/);
+  assert.match(kernelFor("matvec", new Set(["subgroups", "octets"])).code, /^enable subgroups;/);
+  assert.doesNotMatch(kernelFor("matvec", new Set(["subgroups"])).code, /enable /);
 });
 
-gpuTest("each part is valid WGSL by itself", async (gpu) => {
+/** What a part takes from its kernel or from another part, as its header says under `needs:`. */
+const STAND_INS: Record<string, string> = {
+  lines: `override ROWS: u32;
+@group(0) @binding(8) var<storage, read> bias: array<f32>;
+@group(0) @binding(9) var<storage, read_write> y: array<f32>;
+`,
+  table: "parts/weights",
+  weights: `fn lookup(word: u32, k: u32) -> vec2f { return vec2f(f32(word >> k)); }
+`,
+};
+
+gpuTest("each part is valid WGSL beside what it needs", async (gpu) => {
+  const text = (part: string) => readFile(new URL(`parts/${part}`, FOLDER), "utf8");
   for (const part of await readdir(new URL("parts/", FOLDER))) {
-    if (part.endsWith("_subgroup.wgsl") && !gpu.features.has("subgroups")) continue;
-    const code = await readFile(new URL(`parts/${part}`, FOLDER), "utf8");
+    if (/_(subgroup|octet)\.wgsl$/.test(part) && !gpu.features.has("subgroups")) continue;
+    const beside = STAND_INS[part.split("_")[0]] ?? "";
+    const other = beside === "parts/weights" ? await text("weights_portable.wgsl") : beside;
+    const { code } = joinKernel(part, [other, await text(part)]);
     assert.equal(await errorOf(gpu.device, code), null, part);
   }
 });

@@ -68,8 +68,8 @@ and nf3, batches 1, 8, 64, 512, most important first, for 10 minutes.
   --json FILE        every number
   --all              every shape and format, however long it takes
   --strict           a device without Dawn's toggles; unless told, --fast
-  --tune MODE        off: the kernels that suit most devices; cached: those that were measured before,
-                     unless told; now: measure first, and keep what was found
+  --tune MODE        kernels as they suit most devices (off), as measured before (cached, unless
+                     told), or as measured first, which is kept (now)
   --binding NAME     ${bindings.filter((name) => name !== "cpu").join(", ")}; also --device
   -h, --help         this text
 

@@ -138,8 +138,8 @@ examples
 
 const MODEL_FLAGS = ["binding", "tune", "kv", "head"] as const;
 const TUNE_HELP = `
-  --tune MODE        off: the kernels that suit most devices; cached: those that were measured before,
-                     unless told; now: measure, and keep what was found`;
+  --tune MODE        kernels as they suit most devices (off), as measured before (cached, unless
+                     told), or as measured now, which is kept (now)`;
 const MODEL_HELP = `
   --binding NAME     webgpu, bun-webgpu, deno, software or cpu; the best there is unless told
   --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${TUNE_HELP}

@@ -51,7 +51,10 @@ export function candidatesOf(
   const { packed } = slice;
   if (kind === "matvec") {
     const all = device.software ? softwareShapes(packed) : hardwareShapes(slice);
-    const shapes = all.filter(({ tall }) => tall * tokens <= MOST_SUMS);
+    const room = device.gpu?.device.limits.maxComputeWorkgroupStorageSize ?? Infinity;
+    const shapes = all.filter((shape) =>
+      shape.tall * tokens <= MOST_SUMS && workgroupBytes(slice, shape, tokens) <= room
+    );
     const tilings = shapes.map((shape) => matvecTiling(slice, shape));
     return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
   }
@@ -95,6 +98,18 @@ interface MatvecShape {
   readonly staged?: boolean;
   /** Copies of the table of levels. */
   readonly copies?: number;
+}
+
+/** Workgroup memory of a shape: sums, staged activations, and the table of pairs. */
+function workgroupBytes(
+  { constants: { DECODE, BITS } }: Slice,
+  { lines, span, tall, staged, copies = 1 }: MatvecShape,
+  tokens: number,
+): number {
+  const sums = 4 * tokens * tall * lines * (span + 1);
+  const stage = staged ? 16 * 9 * span * tokens : 16;
+  const table = DECODE === 2 ? 8 * copies * 2 ** (2 * BITS) : 8;
+  return sums + stage + table;
 }
 
 /** Sums that a lane can keep: rows times tokens. */

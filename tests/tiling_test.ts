@@ -73,6 +73,22 @@ gpuTest("a product in parts is added up in order, for two tokens with a bias", a
   await matvecAgrees(device, q, { batch: 2, biased: true });
 });
 
+test("no way to cut up a matvec takes more workgroup memory than there is", async () => {
+  const cpu = await openDevice({ binding: "cpu" });
+  const withRoom = (maxComputeWorkgroupStorageSize: number) => {
+    const gpu = { choices: new Map(), device: { limits: { maxComputeWorkgroupStorageSize } } };
+    return { ...cpu, software: false, gpu } as unknown as Device;
+  };
+  const constants = { COLS: 4096, GROUP: 128, BITS: 4, DECODE: 2, SCALING: 1 };
+  const wide = { packed: true, rows: 4096, constants } as unknown as Slice;
+  const spans = (room: number, tokens: number) =>
+    candidatesOf(withRoom(room), "matvec", wide, tokens).map((tiling) => tiling.constants.SPAN);
+  assert.equal(spans(32768, 2)[0], 64);
+  assert.ok(spans(16384, 1).includes(64));
+  assert.ok(spans(16384, 2).length > 3);
+  assert.ok(!spans(16384, 2).slice(0, 1).includes(64));
+});
+
 test("classes tell kinds, formats and sizes apart, and take neighbours together", () => {
   const of = (rows: number, constants: Record<string, number>, tokens = 1) =>
     classOf("matvec", { packed: true, rows, constants } as unknown as Slice, tokens);

@@ -54,7 +54,8 @@ fn put(row: u32, token: u32, sum: f32, more: bool) {
   if (row < ROWS && token < step.x) {
     let at = FIRST_ROW + row;
     let out = token * OUT_ROWS + at;
-    let start = select(0.0, bias[at], BIAS && !more);
+    var start = 0.0;
+    if (BIAS) { start = select(bias[at], 0.0, more); }
     y[out] = select(0.0, y[out], ADD || (EIGHTS > 256u && more)) + (sum + start);
   }
 }

@@ -72,7 +72,8 @@ fn main(
       let my_token = first_token + lane / 8u + 8u * j;
       if (my_row < ROWS && my_token < tokens) {
         let at = FIRST_ROW + my_row;
-        let sum = sums[j][i] * codebook.factor.x * codebook.factor.y + select(0.0, bias[at], BIAS);
+        var sum = sums[j][i] * codebook.factor.x * codebook.factor.y;
+        if (BIAS) { sum += bias[at]; }
         y[my_token * OUT_ROWS + at] = select(0.0, y[my_token * OUT_ROWS + at], ADD) + sum;
       }
     }

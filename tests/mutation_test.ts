@@ -207,7 +207,7 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["  pending[2u * quad] = mat4x4f();", "", longQuads],
   ["    block[i] = mat4x4f();\n", "", longQuads],
   ["ADD || (UNITS > 64u && more)", "ADD", longQuads],
-  ["BIAS && !more", "BIAS", biasedQuads],
+  ["select(bias[at], 0.0, more)", "bias[at]", biasedQuads],
   ["(moved & select(0x01800000u", "(moved & select(0x01c00000u", quads("fp3-sym")],
   ["above - abs(above)", "above", quads("fp4-sym")],
   ["select(-scale.x, -scale.y, SCALING == 1u)", "-scale.x", quads("fp4-asym")],

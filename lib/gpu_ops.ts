@@ -11,8 +11,8 @@
  */
 
 import type { Device } from "./device.ts";
-import { kernelFor, type KernelName } from "./kernels.ts";
-import { type Dispatch, empty, type Gpu, type Launch, prepare } from "./launch.ts";
+import type { KernelName } from "./kernels.ts";
+import { empty, type Gpu, type Launch } from "./launch.ts";
 import type { ModelConfig } from "./model_config.ts";
 import type { Ops } from "./ops.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
@@ -82,13 +82,6 @@ export function createRecorder(state: GpuState, capacity: number): Recorder {
   const context = { ...state, capacity, gpu, lanes: lanes(state.device), add, scratch };
   const free = () => buffers.forEach(({ buffer }) => buffer.destroy());
   return { ops: operations(context), record, add, scratch, free };
-}
-
-/** Compiles what was recorded. */
-export function prepareAll(gpu: Gpu, record: readonly Recorded[]): Promise<Dispatch[]> {
-  return Promise.all(
-    record.map(({ name, launch }) => prepare(gpu, kernelFor(name, gpu.features), launch)),
-  );
 }
 
 interface Context extends GpuState, Pick<Recorder, "add" | "scratch"> {

@@ -9,16 +9,11 @@
  */
 
 import type { Device } from "./device.ts";
-import {
-  createRecorder,
-  type GpuState,
-  type GpuWeight,
-  prepareAll,
-  type Recorder,
-} from "./gpu_ops.ts";
+import { createRecorder, type GpuState, type GpuWeight, type Recorder } from "./gpu_ops.ts";
 import { allocate, type Dispatch, download, empty, submit, upload, write } from "./launch.ts";
 import { type ModelConfig, rotationTable } from "./model_config.ts";
 import { forward, type ModelWeights } from "./ops.ts";
+import { prepareAll } from "./product.ts";
 import type { Candidates, ReadInto, Runner, RunnerOptions } from "./runner.ts";
 import { bindingBytes, freeAll, loadStack, type Slice, sliceBytes, UNIFORM } from "./resident.ts";
 import { lanes } from "./tiling.ts";

@@ -6,11 +6,10 @@
  */
 
 import type { Device } from "./device.ts";
-import { kernelFor } from "./kernels.ts";
-import { type Dispatch, empty, prepare, upload } from "./launch.ts";
+import { type Dispatch, empty, upload } from "./launch.ts";
 import { padTokens } from "./linear.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
-import { launchesOf } from "./product.ts";
+import { launchesOf, prepareAll } from "./product.ts";
 import { type Loaded, UNIFORM } from "./resident.ts";
 import type { ProductKind } from "./tiling.ts";
 
@@ -57,9 +56,7 @@ export async function prepareProduct(
       parts,
     })
   );
-  const dispatches = await Promise.all(
-    launches.map(({ name, launch }) => prepare(gpu, kernelFor(name, gpu.features), launch)),
-  );
+  const dispatches = await prepareAll(gpu, launches);
   return { dispatches, free: () => own.forEach((buffer) => buffer.destroy()) };
 }
 

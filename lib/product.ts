@@ -6,8 +6,8 @@
  */
 
 import type { Device } from "./device.ts";
-import type { KernelName } from "./kernels.ts";
-import type { Launch } from "./launch.ts";
+import { kernelFor, type KernelName } from "./kernels.ts";
+import { type Dispatch, type Gpu, type Launch, prepare } from "./launch.ts";
 import type { Slice } from "./resident.ts";
 import { lanes, type ProductKind, type Tiling, tilingOf } from "./tiling.ts";
 
@@ -15,6 +15,13 @@ import { lanes, type ProductKind, type Tiling, tilingOf } from "./tiling.ts";
 export interface Recorded {
   readonly name: KernelName;
   readonly launch: Launch;
+}
+
+/** Compiles what was recorded. */
+export function prepareAll(gpu: Gpu, record: readonly Recorded[]): Promise<Dispatch[]> {
+  return Promise.all(
+    record.map(({ name, launch }) => prepare(gpu, kernelFor(name, gpu.features), launch)),
+  );
 }
 
 /** Y = X W^T + b for the rows of one slice. */

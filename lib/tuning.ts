@@ -10,10 +10,9 @@
  */
 
 import type { Device } from "./device.ts";
-import { kernelFor } from "./kernels.ts";
-import { type Dispatch, empty, prepare, upload } from "./launch.ts";
+import { type Dispatch, empty, upload } from "./launch.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
-import { launchesOf } from "./product.ts";
+import { launchesOf, prepareAll } from "./product.ts";
 import { told } from "./report.ts";
 import { type Slice, sliceBytes, UNIFORM } from "./resident.ts";
 import { quantile } from "./statistics.ts";
@@ -102,7 +101,12 @@ async function measure(
   try {
     const products = await productsOf(device, kind, some, tokens, keep);
     const runs = await Promise.all(
-      candidates.map((tiling) => prepareAll(device, products, tiling)),
+      candidates.map((tiling) =>
+        prepareAll(
+          device.gpu!,
+          products.flatMap((product) => launchesOf(device, product, tiling)),
+        )
+      ),
     );
     const timer = await createTimer(device, runs[0]);
     const times = await timeAll(timer, runs);
@@ -141,18 +145,6 @@ async function productsOf(
     step,
     parts,
   }));
-}
-
-async function prepareAll(
-  device: Device,
-  products: Awaited<ReturnType<typeof productsOf>>,
-  tiling: Tiling,
-): Promise<Dispatch[]> {
-  const gpu = device.gpu!;
-  const launches = products.flatMap((product) => launchesOf(device, product, tiling));
-  return await Promise.all(
-    launches.map(({ name, launch }) => prepare(gpu, kernelFor(name, gpu.features), launch)),
-  );
 }
 
 /** Times of each run in each round, [candidates, rounds] ms. */

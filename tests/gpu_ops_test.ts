@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { createRecorder, type GpuState, prepareAll } from "../lib/gpu_ops.ts";
+import { createRecorder, type GpuState } from "../lib/gpu_ops.ts";
+import { prepareAll } from "../lib/product.ts";
 import { allocate, download, empty, submit, upload, write } from "../lib/launch.ts";
 import * as reference from "../lib/linear_reference.ts";
 import { readModelConfig } from "../lib/model_config.ts";

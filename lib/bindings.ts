@@ -6,14 +6,16 @@
  *   deno        navigator.gpu: wgpu, built into Deno
  *
  * Traps handled here: Dawn kills the process when its instance is collected, so instances are kept
- * forever; bun-webgpu hands out a backend that computes nothing rather than no adapter; Deno would
- * prompt for --allow-ffi; and Dawn prints on stderr whatever it likes. Its two warnings about dynamic
- * buffers are dropped, anything else becomes the reason of a failure or goes to `log`.
+ * forever; bun-webgpu hands out a backend that computes nothing rather than no adapter, and its calls
+ * must hold their memory (bun_webgpu.ts); Deno would prompt for --allow-ffi; and Dawn prints on stderr
+ * whatever it likes. Its two warnings about dynamic buffers are dropped, anything else becomes the
+ * reason of a failure or goes to `log`.
  *
  * @module
  */
 
 import process from "node:process";
+import { holdCalls } from "./bun_webgpu.ts";
 import { capturingStderr, keepForever } from "./native.ts";
 import { loadNpm } from "./npm.ts";
 import { permitted } from "./permission.ts";
@@ -121,7 +123,7 @@ async function requestAdapter(
     inTime(`Binding "${source}"`, gpu.requestAdapter({ powerPreference: "high-performance" }));
   try {
     const { result: adapter, lines } = await capturingStderr(request);
-    return { adapter, lines };
+    return { adapter: source === "bun-webgpu" ? holdCalls(adapter) : adapter, lines };
   } catch (error) {
     const { message, printed = [] } = error as Error & { printed?: string[] };
     return { adapter: null, lines: [...printed, message.split("\n", 1)[0]] };
@@ -140,7 +142,7 @@ async function openGpu(source: Source, options: FindOptions): Promise<GPU> {
   if (known) return known;
   const gpu = source === "webgpu"
     ? (await loadNpm<Dawn>("webgpu")).create(flags)
-    : (await loadNpm<BunDawn>("bun-webgpu")).createGPUInstance();
+    : holdCalls((await loadNpm<BunDawn>("bun-webgpu")).createGPUInstance());
   instances.set(key, gpu);
   keepForever(gpu);
   return gpu;

@@ -21,6 +21,7 @@
  */
 
 import { dawnSources, findAdapter, type Found, inTime, type Source } from "./bindings.ts";
+import { holdCalls } from "./bun_webgpu.ts";
 import { closeGpu, createGpu, type Gpu, refusal } from "./gpu.ts";
 import { selfTest } from "./self_test.ts";
 import { withSoftwareGpu } from "./software_gpu.ts";
@@ -261,6 +262,7 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
     requiredLimits: limitsOf(adapter),
   });
   const device = await inTime(`Adapter "${name}"`, request);
+  if (found.source === "bun-webgpu") holdCalls(device);
   const gpu = createGpu(device, software && hasOctets(found.adapter) ? ["octets"] : []);
   try {
     await inTime("The self-test", selfTest(gpu));

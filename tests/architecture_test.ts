@@ -8,7 +8,7 @@ const LAYERS: Record<string, string> = {
     "permission cache_folder npm report progress parse_args nearest glob json_string strict_json hashed_file " +
     "pattern_syntax pattern csv sampling statistics",
   numbers: "codebook float16 dtype format pack rounding quantizer quantization_error",
-  gpu: "waiting gpu launch kernels self_test native bindings software_gpu " +
+  gpu: "waiting gpu launch kernels self_test native bun_webgpu bindings software_gpu " +
     "tuning_cache device timing",
   operations:
     "linear_reference pointwise_reference attention_reference resident tiling product linear " +

@@ -110,6 +110,21 @@ test("garbage collection takes nothing that a device needs", async () => {
   assert.deepEqual([status, stdout], [0, "alive\n"], stderr);
 });
 
+const noBunWebgpu = present.some(({ name }) => name === "bun-webgpu")
+  ? null
+  : "bun-webgpu works in Bun alone";
+
+/** A collection at nearly every allocation: without holdCalls() nine openings of ten fail, or crash. */
+testUnless(noBunWebgpu, "collecting in the middle of bun-webgpu's calls harms none", async () => {
+  const code = `import { openDevice } from "${lib}device.ts";
+    for (let i = 0; i < 5; i++) (await openDevice({ binding: "bun-webgpu" })).close();
+    console.log("alive");
+    process.exit();`;
+  const env = { BUN_JSC_slowPathAllocsBetweenGCs: "20" };
+  const { code: status, stdout, stderr } = await runChild(code, { env });
+  assert.deepEqual([status, stdout], [0, "alive\n"], stderr);
+});
+
 test("a process ends by itself with a device open, and with its own exit code", async () => {
   const code = `import { openDevice } from "${lib}device.ts";
     import process from "node:process";

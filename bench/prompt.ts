@@ -21,13 +21,11 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import {
   type Binding,
-  denseMatmul,
   type DenseMatrix,
   type Device,
   type LanguageModel,
   load,
   loadModel,
-  matmul,
   narrow,
   openDevice,
   quantize,
@@ -35,6 +33,8 @@ import {
   reference,
   renderTable,
 } from "../mod.ts";
+import { download, empty, submit } from "../lib/launch.ts";
+import { prepareProduct, uploadTokens } from "../lib/prepared_product.ts";
 
 const { values: given } = parseArgs({
   options: {
@@ -99,31 +99,32 @@ async function products(device: Device): Promise<Case[]> {
   return all;
 }
 
-/** A product, once it is shown to be right for its first token. */
+/** A product, once it is shown to be right for its first token; x and y stay on the device. */
 async function productOf(
   device: Device,
   matrix: DenseMatrix | ReturnType<typeof quantize>,
   x: Float32Array,
-  batch: number,
+  tokens: number,
 ): Promise<() => Promise<Float32Array>> {
-  const first = x.subarray(0, cols);
-  if ("codes" in matrix) {
-    const loaded = await load(device, matrix);
-    const go = () => matmul(device, loaded, x, batch);
-    expectWithin(
-      await go(),
-      reference.matmul(matrix, first, 1),
-      reference.matmulBound(matrix, first, 1),
-    );
-    return go;
-  }
-  const loaded = await load(device, matrix);
-  const go = () => denseMatmul(device, loaded, x, batch);
-  expectWithin(
-    await go(),
-    reference.denseMatmul(matrix, first, 1),
-    reference.denseBound(matrix, first, 1),
+  const gpu = device.gpu!;
+  const xBuffer = await uploadTokens(device, x, tokens, cols);
+  const y = empty(gpu, 4 * tokens * rows);
+  const product = { tokens, x: xBuffer, y };
+  const { dispatches } = await prepareProduct(
+    device,
+    "matmul",
+    await load(device, matrix),
+    product,
   );
+  const go = async () => {
+    await submit(gpu, dispatches);
+    return await download(gpu, y);
+  };
+  const first = x.subarray(0, cols);
+  const [wanted, bounds] = "codes" in matrix
+    ? [reference.matmul(matrix, first, 1), reference.matmulBound(matrix, first, 1)]
+    : [reference.denseMatmul(matrix, first, 1), reference.denseBound(matrix, first, 1)];
+  expectWithin(await go(), wanted, bounds);
   return go;
 }
 

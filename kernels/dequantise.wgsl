@@ -4,7 +4,7 @@
 //   w     [ROWS, COLS]                 f32   rounded to f32 once, and once more where scales carry a
 //                                            power of two that takes the weight to the edge of f32
 //
-// dispatch: a lane for each 16 columns of a row, folded over x and y
+// dispatch: as many workgroups as pay, along x: lanes go round, each 16 columns of a row at a time
 // parts:    weights, table
 // spec:     dequantise() in lib/linear_reference.ts
 
@@ -12,29 +12,40 @@ override WORKGROUP: u32 = 64;
 
 @group(0) @binding(4) var<storage, read_write> w: array<f32>;
 
+fn put(row: u32, column: u32, weight: f32) {
+  if (column < COLS) { w[row * COLS + column] = weight; }
+}
+
+fn put_four(row: u32, column: u32, decoded: vec4f, scale: vec2f) {
+  let four = weigh(decoded, scale) * codebook.factor.x * codebook.factor.y;
+  put(row, column, four.x);
+  put(row, column + 1u, four.y);
+  put(row, column + 2u, four.z);
+  put(row, column + 3u, four.w);
+}
+
+// One word of a unit.
+fn put_word(row: u32, column: u32, word: u32, scale: vec2f) {
+  let v = decode8(word);
+  put_four(row, column, v.lo, scale);
+  put_four(row, column + 4u, v.hi, scale);
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) block: vec3u,
+  @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) blocks: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
   load_table(lane, WORKGROUP);
-
-  // the half unit that is mine
-  let index = (block.y * blocks.x + block.x) * WORKGROUP + lane;
-  let row = index / (2u * UNITS);
-  let column = 16u * (index % (2u * UNITS));
-  if (row >= ROWS || column >= COLS) { return; }
-
-  let words = load_unit(row, column / 32u);
-  let scale = load_scales(row, column / GROUP);
-  for (var i = 0u; i < 2u; i++) {
-    let v = decode8(words[column / 16u % 2u * 2u + i]);
-    let lo = weigh(v.lo, scale) * codebook.factor.x * codebook.factor.y;
-    let hi = weigh(v.hi, scale) * codebook.factor.x * codebook.factor.y;
-    for (var j = 0u; j < 8u; j++) {
-      let at = column + 8u * i + j;
-      if (at < COLS) { w[row * COLS + at] = select(hi[j % 4u], lo[j % 4u], j < 4u); }
-    }
+  for (var half = id.x; half < ROWS * 2u * UNITS; half += WORKGROUP * blocks.x) {
+    let row = half / (2u * UNITS);
+    let column = 16u * (half % (2u * UNITS));
+    if (column >= COLS) { continue; }
+    let words = load_unit(row, column / 32u);
+    let scale = load_scales(row, column / GROUP);
+    let second = column / 16u % 2u == 1u;
+    put_word(row, column, select(words.x, words.z, second), scale);
+    put_word(row, column + 8u, select(words.y, words.w, second), scale);
   }
 }

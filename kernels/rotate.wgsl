@@ -31,15 +31,35 @@ override KV_F16: bool = true;
 @group(0) @binding(5) var<storage, read_write> values: array<u32>;
 @group(0) @binding(6) var<uniform> step: vec4u;
 
-var<workgroup> vector: array<f32, HEAD_DIM>;
+// A dimension of a query or key head, after its norm.
+fn normed(at: u32, d: u32, is_query: bool, scale: f32) -> f32 {
+  if (!QK_NORM) { return qkv[at + d]; }
+  return qkv[at + d] * scale * select(k_gain[d], q_gain[d], is_query);
+}
 
-// Dimension d of the head, turned.
-fn turned(d: u32, position: u32) -> f32 {
+// Turns a query in place; a lane has both dimensions that turn together.
+fn turn_query(at: u32, position: u32, scale: f32, lane: u32) {
   let half = ROTARY / 2u;
-  if (d >= ROTARY) { return vector[d]; }
+  for (var d = lane; d < half; d += WORKGROUP) {
+    let turn = rotations[position * half + d];
+    let a = normed(at, d, true, scale);
+    let b = normed(at, d + half, true, scale);
+    qkv[at + d] = a * turn.x - b * turn.y;
+    qkv[at + d + half] = b * turn.x + a * turn.y;
+  }
+  if (QK_NORM) {
+    for (var d = ROTARY + lane; d < HEAD_DIM; d += WORKGROUP) { qkv[at + d] = normed(at, d, true, scale); }
+  }
+}
+
+// Dimension d of a key, turned.
+fn turned_key(at: u32, d: u32, position: u32, scale: f32) -> f32 {
+  let half = ROTARY / 2u;
+  let x = normed(at, d, false, scale);
+  if (d >= ROTARY) { return x; }
   let turn = rotations[position * half + d % half];
-  if (d < half) { return vector[d] * turn.x - vector[d + half] * turn.y; }
-  return vector[d] * turn.x + vector[d - half] * turn.y;
+  if (d < half) { return x * turn.x - normed(at, d + half, false, scale) * turn.y; }
+  return x * turn.x + normed(at, d - half, false, scale) * turn.y;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -59,33 +79,27 @@ fn main(
   let at = token * STRIDE + head * HEAD_DIM;
   let position = step.y + token;
 
-  // load it, with its norm
-  var squares = 0.0;
-  for (var d = lane; d < HEAD_DIM; d += WORKGROUP) {
-    let value = qkv[at + d];
-    vector[d] = value;
-    squares += value * value;
+  // what its norm makes of it
+  var scale = 1.0;
+  if (QK_NORM) {
+    var squares = 0.0;
+    for (var d = lane; d < HEAD_DIM; d += WORKGROUP) { squares += qkv[at + d] * qkv[at + d]; }
+    scale = inverseSqrt(reduce(lane, vec4f(squares)).x / f32(HEAD_DIM) + EPSILON);
   }
-  if (QK_NORM && !is_value) {
-    let sum = reduce(lane, vec4f(squares)).x;
-    let scale = inverseSqrt(sum / f32(HEAD_DIM) + EPSILON);
-    for (var d = lane; d < HEAD_DIM; d += WORKGROUP) {
-      vector[d] = vector[d] * scale * select(k_gain[d], q_gain[d], is_query);
-    }
-  }
-  workgroupBarrier();
 
-  // turn it, by pairs of dimensions, and put it where it belongs
+  // turn it and put it where it belongs, keys and values by pairs of dimensions
+  if (is_query) {
+    turn_query(at, position, scale, lane);
+    return;
+  }
+  let kv_head = (head - HEADS) % KV_HEADS;
   for (var pair = lane; pair < HEAD_DIM / 2u; pair += WORKGROUP) {
-    var two = vec2f(vector[2u * pair], vector[2u * pair + 1u]);
-    if (!is_value) { two = vec2f(turned(2u * pair, position), turned(2u * pair + 1u, position)); }
-    if (is_query) {
-      qkv[at + 2u * pair] = two.x;
-      qkv[at + 2u * pair + 1u] = two.y;
+    let d = 2u * pair;
+    let slot = (position * KV_HEADS + kv_head) * (HEAD_DIM / 2u) + pair;
+    if (is_value) {
+      store_value(slot, vec2f(qkv[at + d], qkv[at + d + 1u]));
     } else {
-      let kv_head = (head - HEADS) % KV_HEADS;
-      let slot = (position * KV_HEADS + kv_head) * (HEAD_DIM / 2u) + pair;
-      if (is_value) { store_value(slot, two); } else { store_key(slot, two); }
+      store_key(slot, vec2f(turned_key(at, d, position, scale), turned_key(at, d + 1u, position, scale)));
     }
   }
 }

@@ -141,3 +141,16 @@ function attend(
   });
   return y;
 }
+
+/** Keys or values [positions, kvHeads, headDim] with heads padded with zeros to fours. */
+export function widenCache(
+  numbers: Float32Array,
+  { headDim }: { headDim: number },
+): Float32Array<ArrayBuffer> {
+  const stride = 4 * Math.ceil(headDim / 4);
+  const wide = new Float32Array(numbers.length / headDim * stride);
+  for (let head = 0; head < numbers.length / headDim; head++) {
+    wide.set(numbers.subarray(head * headDim, (head + 1) * headDim), head * stride);
+  }
+  return wide;
+}

@@ -17,8 +17,14 @@ import type { ModelConfig } from "./model_config.ts";
 import type { Ops } from "./ops.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
 import { launchesOf, type Recorded } from "./product.ts";
-import type { Slice } from "./resident.ts";
+import { bindingBytes, type Slice } from "./resident.ts";
 import { lanes } from "./tiling.ts";
+
+/** Workgroups of widen_cache: enough for the cores of a CPU, few where there is little to do. */
+const WIDENING_WORKGROUPS = 64;
+
+/** Dimensions of a head that attention_quads holds in its lanes. */
+const MOST_QUADS_DIM = 256;
 
 /** A matrix [rows, cols] in slices, with its bias, [rows]. */
 export interface GpuWeight {
@@ -218,32 +224,54 @@ function recordRotate(
 }
 
 function recordAttention(context: Context, qkv: Activations, layer: number): Activations {
-  const { add, capacity, caches, config, lanes, scratch, step } = context;
+  const { add, capacity, caches, config, device, lanes, scratch, step } = context;
   const { heads, kvHeads, headDim, slidingWindow } = config;
   const { keys, values } = caches[layer];
   const y = scratch("attended", heads * headDim);
-  const constants = {
-    STRIDE: qkv.stride,
-    OUT_STRIDE: y.stride,
-    HEADS: heads,
-    KV_HEADS: kvHeads,
-    HEAD_DIM: headDim,
-    WINDOW: slidingWindow ?? 0,
-    KV_F16: context.kvF16 ? 1 : 0,
-    WORKGROUP: lanes,
-  };
+  const cache = { KV_HEADS: kvHeads, HEAD_DIM: headDim, WINDOW: slidingWindow ?? 0 };
+  const shape = { ...cache, STRIDE: qkv.stride, OUT_STRIDE: y.stride, HEADS: heads };
+  const common = { WORKGROUP: lanes };
+  const KV_F16 = context.kvF16 ? 1 : 0;
   const buffers = [qkv.buffer, keys, values, y.buffer, step];
   if (capacity === 1) {
-    add("attention", { constants, buffers, workgroups: heads });
+    add("attention", { constants: { ...shape, ...common, KV_F16 }, buffers, workgroups: heads });
     return y;
   }
-  const shares = sharesOf(headDim, context.device);
+  const wide = wideCache(context, keys);
+  if (wide) {
+    add("widen_cache", {
+      constants: { ...cache, ...common, KV_F16 },
+      buffers: [keys, values, ...wide, step],
+      workgroups: WIDENING_WORKGROUPS,
+    });
+    add("attention_quads", {
+      constants: { ...shape, ...common },
+      buffers: [qkv.buffer, ...wide, y.buffer, step],
+      workgroups: Math.ceil(capacity / lanes) * heads,
+    });
+    return y;
+  }
+  const SHARES = sharesOf(headDim, device);
   add("attention_tile", {
-    constants: { ...constants, SHARES: shares, UNROLL: context.device.software ? 0 : 1 },
+    constants: { ...shape, ...common, KV_F16, SHARES, UNROLL: device.software ? 0 : 1 },
     buffers,
-    workgroups: Math.ceil(capacity / Math.floor(lanes / shares)) * heads,
+    workgroups: Math.ceil(capacity / Math.floor(lanes / SHARES)) * heads,
   });
   return y;
+}
+
+/**
+ * Room for a layer's keys and values as f32, for devices that are a CPU and have quads; null where
+ * prompts go through attention_tile instead.
+ */
+function wideCache(context: Context, keys: GPUBuffer): [GPUBuffer, GPUBuffer] | null {
+  const { config: { kvHeads, headDim }, device, gpu, kvF16, scratch } = context;
+  const row = 4 * Math.ceil(headDim / 4) * kvHeads;
+  const tokens = keys.size / (kvHeads * headDim * (kvF16 ? 2 : 4));
+  const fits = headDim <= MOST_QUADS_DIM && 4 * tokens * row <= bindingBytes(gpu);
+  if (!device.software || !gpu.features.has("subgroups") || !fits) return null;
+  const room = (use: string) => scratch(use, row, { stride: row, tokens }).buffer;
+  return [room("wide keys"), room("wide values")];
 }
 
 /** Lanes of a query: on a CPU as few as can hold it, on a GPU so many that each keeps 16 dimensions. */

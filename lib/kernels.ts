@@ -6,6 +6,7 @@
  */
 
 import attention from "../kernels/attention.wgsl" with { type: "text" };
+import attentionQuads from "../kernels/attention_quads.wgsl" with { type: "text" };
 import attentionTile from "../kernels/attention_tile.wgsl" with { type: "text" };
 import denseMatmul from "../kernels/dense_matmul.wgsl" with { type: "text" };
 import denseMatmulQuads from "../kernels/dense_matmul_quads.wgsl" with { type: "text" };
@@ -23,11 +24,13 @@ import selfTest from "../kernels/self_test.wgsl" with { type: "text" };
 import siluMul from "../kernels/silu_mul.wgsl" with { type: "text" };
 import tokenLoss from "../kernels/token_loss.wgsl" with { type: "text" };
 import top from "../kernels/top.wgsl" with { type: "text" };
+import widenCache from "../kernels/widen_cache.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
-import quads from "../kernels/parts/quads_subgroup.wgsl" with { type: "text" };
+import quads from "../kernels/parts/quads_portable.wgsl" with { type: "text" };
 import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
 import reduceSubgroup from "../kernels/parts/reduce_subgroup.wgsl" with { type: "text" };
 import lines from "../kernels/parts/lines_portable.wgsl" with { type: "text" };
+import swaps from "../kernels/parts/swaps_subgroup.wgsl" with { type: "text" };
 import table from "../kernels/parts/table_portable.wgsl" with { type: "text" };
 import tableOctet from "../kernels/parts/table_octet.wgsl" with { type: "text" };
 import tile from "../kernels/parts/tile_portable.wgsl" with { type: "text" };
@@ -57,7 +60,8 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   reduce: { subgroup: reduceSubgroup, portable: reduce },
   lines: { portable: lines },
   tile: { portable: tile },
-  quads: { subgroup: quads },
+  quads: { portable: quads },
+  swaps: { subgroup: swaps },
 };
 
 /** Text and parts of each kernel. */
@@ -65,8 +69,8 @@ const KERNELS = {
   matvec: { text: matvec, parts: ["weights", "uniform_table", "lines"] },
   join: { text: joinParts, parts: [] },
   matmul: { text: matmul, parts: ["weights", "table", "tile"] },
-  matmul_quads: { text: matmulQuads, parts: ["weights", "uniform_table", "quads"] },
-  dense_matmul_quads: { text: denseMatmulQuads, parts: ["dense", "quads"] },
+  matmul_quads: { text: matmulQuads, parts: ["weights", "uniform_table", "swaps", "quads"] },
+  dense_matmul_quads: { text: denseMatmulQuads, parts: ["dense", "swaps", "quads"] },
   dequantise: { text: dequantise, parts: ["weights", "table"] },
   dense_matvec: { text: denseMatvec, parts: ["dense", "lines"] },
   dense_matmul: { text: denseMatmul, parts: ["dense", "tile"] },
@@ -77,6 +81,8 @@ const KERNELS = {
   rotate: { text: rotate, parts: ["reduce"] },
   attention: { text: attention, parts: [] },
   attention_tile: { text: attentionTile, parts: [] },
+  attention_quads: { text: attentionQuads, parts: ["swaps"] },
+  widen_cache: { text: widenCache, parts: [] },
   silu_mul: { text: siluMul, parts: [] },
   token_loss: { text: tokenLoss, parts: ["reduce"] },
   top: { text: top, parts: [] },

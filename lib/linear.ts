@@ -15,9 +15,9 @@ import { download, empty, run, upload } from "./launch.ts";
 import * as reference from "./linear_reference.ts";
 import type { DenseMatrix, Matrix, ProductOptions } from "./linear_reference.ts";
 import { type QuantizedMatrix, UNIT, unitsPerRow } from "./pack.ts";
-import { launchesOf } from "./product.ts";
+import { dequantiseOf, launchesOf } from "./product.ts";
 import { bindingBytes, load, type Loaded, UNIFORM } from "./resident.ts";
-import { lanes, type ProductKind } from "./tiling.ts";
+import { type ProductKind, tilingOf } from "./tiling.ts";
 
 export type { DenseMatrix, ProductOptions } from "./linear_reference.ts";
 export { load, type Loaded } from "./resident.ts";
@@ -100,14 +100,11 @@ export async function dequantise(
   const most = Math.floor(bindingBytes(gpu) / (4 * q.cols));
   const loaded = "slices" in w ? w : await load(device, w, most);
   const all = new Float32Array(q.rows * q.cols);
-  for (const { firstRow, rows, constants, buffers } of loaded.slices) {
-    const out = empty(gpu, 4 * rows * q.cols);
-    await run(gpu, kernelFor("dequantise", gpu.features), {
-      constants: { ...constants, WORKGROUP: lanes(device) },
-      buffers: [...buffers, out],
-      workgroups: Math.ceil(rows * 2 * unitsPerRow(q.cols) / lanes(device)),
-    });
-    all.set(await download(gpu, out), firstRow * q.cols);
+  for (const slice of loaded.slices) {
+    const out = empty(gpu, 4 * slice.rows * q.cols);
+    const { name, launch } = dequantiseOf(device, slice, out);
+    await run(gpu, kernelFor(name, gpu.features), launch);
+    all.set(await download(gpu, out), slice.firstRow * q.cols);
     out.destroy();
   }
   if (loaded !== w) loaded.free();
@@ -137,7 +134,8 @@ async function product<M extends Matrix>(
     const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM);
     const parts: GPUBuffer[] = [];
     for (const slice of loaded.slices) {
-      const launches = launchesOf(device, {
+      const tiling = tilingOf(device, kind, slice, Math.min(batch, most)); // the same for all runs
+      const product = {
         kind,
         slice,
         tokens,
@@ -147,9 +145,9 @@ async function product<M extends Matrix>(
         bias: bias ? biasBuffer : null,
         unused: biasBuffer,
         step,
-        parts: (bytes) => (parts.push(empty(gpu, bytes)), parts.at(-1)!),
-      });
-      for (const { name, launch } of launches) {
+        parts: (bytes: number) => (parts.push(empty(gpu, bytes)), parts.at(-1)!),
+      };
+      for (const { name, launch } of launchesOf(device, product, tiling)) {
         await run(gpu, kernelFor(name, gpu.features), launch);
       }
     }

@@ -8,8 +8,12 @@
 import type { Device } from "./device.ts";
 import { kernelFor, type KernelName } from "./kernels.ts";
 import { type Dispatch, type Gpu, type Launch, prepare } from "./launch.ts";
-import type { Slice } from "./resident.ts";
+import { UNIT } from "./pack.ts";
+import { ALIGNED_ROWS, type RowRange, rowsOf, type Slice } from "./resident.ts";
 import { lanes, type ProductKind, type Tiling, tilingOf } from "./tiling.ts";
+
+/** Room for weights that are made f32 for a product. */
+const WIDE_BYTES = 16 * 2 ** 20;
 
 /** A kernel and how it is launched. */
 export interface Recorded {
@@ -56,6 +60,9 @@ export function launchesOf(
   tiling: Tiling = tilingOf(device, product.kind, product.slice, product.tokens),
 ): Recorded[] {
   const { kind, slice, tokens, x, outRows, step } = product;
+  if (slice.packed && tiling.name === "dense_matmul_quads") {
+    return widenedLaunches(device, product, tiling);
+  }
   const few = kind === "matvec";
   const split = few && !product.gated ? tiling.constants.SPLIT ?? 1 : 1;
   const bias = product.bias ?? product.unused;
@@ -78,6 +85,50 @@ export function launchesOf(
   }];
   if (split > 1) launches.push(joinOf(device, product, { ...where, ...how, SPLIT: split }, y));
   return launches;
+}
+
+/** A product whose weights are made f32 first, as many rows at a time as there is room for. */
+function widenedLaunches(device: Device, product: Product, tiling: Tiling): Recorded[] {
+  const { slice, tokens, x, y, outRows, step } = product;
+  const { COLS, F16_SUBNORMALS } = slice.constants;
+  const most = Math.max(1, Math.floor(WIDE_BYTES / (4 * COLS * ALIGNED_ROWS))) * ALIGNED_ROWS;
+  const wide = product.parts(4 * COLS * Math.min(most, slice.rows));
+  const launches: Recorded[] = [];
+  for (let first = 0; first < slice.rows; first += most) {
+    const ROWS = Math.min(most, slice.rows - first);
+    launches.push(dequantiseOf(device, rowsOf(slice, first, ROWS), wide), {
+      name: tiling.name,
+      launch: {
+        constants: {
+          ...{ ROWS, COLS, F16_SUBNORMALS, DTYPE: 0 },
+          ...tiling.constants,
+          ...{ FIRST_ROW: slice.firstRow + first, OUT_ROWS: outRows },
+          ...{ BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 },
+        },
+        buffers: [wide, x, product.bias ?? product.unused, y, step],
+        workgroups: Math.ceil(ROWS / tiling.rows) * Math.ceil(tokens / tiling.tokens),
+      },
+    });
+  }
+  return launches;
+}
+
+/** W of a slice as f32, [rows, cols]. */
+export function dequantiseOf(
+  device: Device,
+  { rows, constants, buffers }: RowRange,
+  w: GPUBuffer,
+): Recorded {
+  const WORKGROUP = lanes(device);
+  const needed = Math.ceil(rows * 2 * Math.ceil(constants.COLS / UNIT) / WORKGROUP);
+  return {
+    name: "dequantise",
+    launch: {
+      constants: { ...constants, WORKGROUP },
+      buffers: [...buffers, w],
+      workgroups: [Math.min(needed, device.software ? 16 : 4096), 1],
+    },
+  };
 }
 
 /** The second pass of a product in parts. */

@@ -137,6 +137,27 @@ async function sliceOf(
   return { firstRow, rows, packed: true, constants, buffers: all };
 }
 
+/** Some rows of a packed slice. */
+export interface RowRange {
+  readonly rows: number;
+  readonly constants: Record<string, number>;
+  readonly buffers: readonly (GPUBuffer | GPUBufferBinding)[];
+}
+
+/** Rows that a range may begin at a multiple of: whatever a row takes, it then starts at 256 bytes. */
+export const ALIGNED_ROWS = 64;
+
+/** Rows `first` .. `first + rows` of a packed slice; `first` is a multiple of {@linkcode ALIGNED_ROWS}. */
+export function rowsOf(slice: Slice, first: number, rows: number): RowRange {
+  const [codes, , scales, codebook] = slice.buffers;
+  const part = (buffer: GPUBuffer): GPUBufferBinding => {
+    const rowBytes = Math.floor(buffer.size / slice.rows);
+    return { buffer, offset: first * rowBytes, size: Math.max(16, rows * rowBytes) };
+  };
+  const all = [part(codes), part(codes), part(scales), codebook];
+  return { rows, constants: { ...slice.constants, ROWS: rows }, buffers: all };
+}
+
 /** Bytes of codes and scales, or of dense weights. */
 export function sliceBytes({ packed, buffers }: Slice): number {
   return packed ? buffers[0].size + buffers[2].size : buffers[0].size;

@@ -61,7 +61,7 @@ export function candidatesOf(
   if (!device.software || !device.gpu?.features.has("subgroups")) {
     return [{ name: packed ? "matmul" : "dense_matmul", rows: 32, tokens: 32, constants: {} }];
   }
-  return quadsOf(device, packed, tokens);
+  return quadsOf(device, slice, tokens);
 }
 
 /**
@@ -111,6 +111,9 @@ function workgroupBytes(
   const table = DECODE === 2 ? 8 * copies * 2 ** (2 * BITS) : 8;
   return sums + stage + table;
 }
+
+/** Tokens from which on packed weights are worth being made f32 first, on CPUs with narrow vectors. */
+const MANY_TOKENS = 32;
 
 /** Sums that a lane can keep: rows times tokens. */
 const MOST_SUMS = 16;
@@ -163,20 +166,24 @@ function matvecTiling({ packed }: Slice, shape: MatvecShape): Tiling {
 
 /**
  * Eight rows a lane, and no more tokens than pay: vectors of eight (lavapipe) do best with eight, narrower
- * ones (SwiftShader) with 16, and give each lane levels of its own.
+ * ones (SwiftShader) with 16, and give each lane levels of its own. With narrow vectors decoding costs as
+ * much as multiplying, so for many tokens packed weights are made f32 once, by `dense_matmul_quads`.
  */
-function quadsOf(device: Device, packed: boolean, tokens: number): Tiling[] {
+function quadsOf(device: Device, { packed, constants }: Slice, tokens: number): Tiling[] {
   const WORKGROUP = lanes(device);
   const wide = device.gpu!.features.has("octets");
   const usual = tokens <= 4 ? 4 : tokens <= 8 || wide ? 8 : 16;
-  return [usual, ...[4, 8, 16].filter((one) => one !== usual && one < 2 * tokens)].map((
-    TOKENS,
-  ) => ({
-    name: packed ? "matmul_quads" : "dense_matmul_quads",
-    rows: 8 * WORKGROUP,
-    tokens: TOKENS,
-    constants: { WORKGROUP, TOKENS, ...(packed && { OWN_LEVELS: wide ? 0 : 1 }) },
-  }));
+  const sizes = [usual, ...[4, 8, 16].filter((one) => one !== usual && one < 2 * tokens)];
+  const widened = packed && !wide && tokens >= MANY_TOKENS && constants.COLS % 8 === 0;
+  const of = (name: KernelName, more = {}) =>
+    sizes.map((TOKENS): Tiling => {
+      const common = { WORKGROUP, TOKENS };
+      return { name, rows: 8 * WORKGROUP, tokens: TOKENS, constants: { ...common, ...more } };
+    });
+  return [
+    ...(widened || !packed ? of("dense_matmul_quads") : []),
+    ...(packed ? of("matmul_quads", { OWN_LEVELS: wide ? 0 : 1 }) : []),
+  ];
 }
 
 /** Lanes of a workgroup on this device. */

@@ -43,6 +43,8 @@ const RECORDED: Record<string, string> = {
   rotate: "gpu_ops",
   attention: "gpu_ops",
   attention_tile: "gpu_ops",
+  attention_quads: "gpu_ops",
+  widen_cache: "gpu_ops",
   silu_mul: "gpu_ops",
   token_loss: "llama_gpu",
   top: "llama_gpu",
@@ -52,6 +54,7 @@ const RECORDED: Record<string, string> = {
 const SPECIFIED: Record<string, string> = {
   embed_packed: "embed",
   attention_tile: "attention",
+  attention_quads: "attention",
   self_test: "expected",
   join: "matvec",
   matmul_quads: "matmul",

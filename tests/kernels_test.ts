@@ -77,16 +77,23 @@ const STAND_INS: Record<string, string> = {
 @group(0) @binding(9) var<storage, read_write> y: array<f32>;
 `,
   table: "parts/weights",
+  quads: "parts/swaps",
   weights: `fn lookup(word: u32, k: u32) -> vec2f { return vec2f(f32(word >> k)); }
 `,
+};
+
+const PART_FILES: Record<string, string> = {
+  "parts/weights": "weights_portable.wgsl",
+  "parts/swaps": "swaps_subgroup.wgsl",
 };
 
 gpuTest("each part is valid WGSL beside what it needs", async (gpu) => {
   const text = (part: string) => readFile(new URL(`parts/${part}`, FOLDER), "utf8");
   for (const part of await readdir(new URL("parts/", FOLDER))) {
-    if (/_(subgroup|octet)\.wgsl$/.test(part) && !gpu.features.has("subgroups")) continue;
+    const needsSubgroups = /_(subgroup|octet)\.wgsl$|^quads_/.test(part);
+    if (needsSubgroups && !gpu.features.has("subgroups")) continue;
     const beside = STAND_INS[part.split("_")[0]] ?? "";
-    const other = beside === "parts/weights" ? await text("weights_portable.wgsl") : beside;
+    const other = PART_FILES[beside] ? await text(PART_FILES[beside]) : beside;
     const { code } = joinKernel(part, [other, await text(part)]);
     assert.equal(await errorOf(gpu.device, code), null, part);
   }

@@ -48,6 +48,11 @@ export function asGpu(device: Device): Device {
   return { ...device, software: false, gpu: { ...device.gpu!, features, choices: new Map() } };
 }
 
+/** The device as a CPU with vectors narrower than eight, such as SwiftShader. */
+export function asNarrow(device: Device): Device {
+  return { ...asGpu(device), software: true };
+}
+
 /** Random W of a shape. */
 export function weights(rows: number, cols: number, format: string, group: Group): QuantizedMatrix {
   const w = fill(rows * cols, normal(rows + 7 * cols));

@@ -6,10 +6,8 @@
 // swap j brings token j ^ (place in the quad), so that is the token that sum j of a lane belongs to.
 // Such compilers run both sides of an `if`, so what is rare stands behind a loop's condition instead.
 // Sums go up in steps (8, 128, 2048 columns, all), which bounds rounding.
-// needs:    lanes in quads that take part together; WORKGROUP a multiple of 4
+// needs:    a part `swaps`; WORKGROUP a multiple of 4
 // gives:    block, after flush(): the sums of at most 2048 columns
-
-enable subgroups;
 
 override WORKGROUP: u32 = 8;
 override TOKENS: u32 = 16;  // that a workgroup serves: 4, 8 or 16
@@ -23,11 +21,6 @@ struct FourRows {
 // By quad of tokens and half of the rows, [4][2]: a token a column, a row a component.
 var<private> block: array<mat4x4f, 8>;
 var<private> pending: array<mat4x4f, 8>;  // since the last flush
-
-// Four columns of all tokens of the quad, of which this lane holds one.
-fn spread(mine: vec4f) -> mat4x4f {
-  return mat4x4f(mine, quadSwapX(mine), quadSwapY(mine), quadSwapDiagonal(mine));
-}
 
 // Adds eight columns of a quad of tokens, of which this lane holds one, times those of its rows.
 fn add_quad(quad: u32, mine_lo: vec4f, mine_hi: vec4f, a: FourRows, b: FourRows) {

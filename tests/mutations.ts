@@ -295,7 +295,7 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   [
     "scores[p] += parts[p * WORKGROUP + lane - share + s]",
     "scores[p] += parts[s]",
-    asGpuNetwork("llama"),
+    asGpuNetwork(HEADS_OF_20),
   ],
   ["lane / SHARES, step.x - 1u", "lane, step.x - 1u", asGpuNetwork(HEADS_OF_20)],
   ["min(WORKGROUP, last + 1u - start)", "min(WORKGROUP, last - start)", network("llama", "steps")],

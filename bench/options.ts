@@ -3,13 +3,14 @@
  *
  * @module
  */
-import { type Binding, bindings } from "../lib/device.ts";
+import { type Accuracy, type Binding, bindings } from "../lib/device.ts";
 import { type Format, formatNames } from "../lib/format.ts";
 import { nearest } from "../lib/nearest.ts";
 import type { Group } from "../lib/pack.ts";
 import { type Args, parseArgs } from "../lib/parse_args.ts";
 import {
   callersPath,
+  readAccuracy,
   readFormat,
   readGroup,
   readNumber,
@@ -39,6 +40,7 @@ export interface BenchOptions {
   readonly json?: string;
   readonly all: boolean;
   readonly fast: boolean;
+  readonly accuracy: Accuracy;
   /** Where tilings come from. */
   readonly tune: TuneMode;
   readonly binding?: Binding;
@@ -68,6 +70,7 @@ and nf3, batches 1, 8, 64, 512, most important first, for 10 minutes.
   --json FILE        every number
   --all              every shape and format, however long it takes
   --strict           a device without Dawn's toggles; unless told, --fast
+  --accuracy NAME    exact, or fast: packed weights times a token or two in f16 arithmetic
   --tune MODE        kernels as they suit most devices (off), as measured before (cached, unless
                      told), or as measured first, which is kept (now)
   --binding NAME     ${bindings.filter((name) => name !== "cpu").join(", ")}; also --device
@@ -76,7 +79,17 @@ and nf3, batches 1, 8, 64, 512, most important first, for 10 minutes.
 report makes one table of several machines' files, and in DIR (the current one unless told)
 roofline.svg and speedup.svg.`;
 
-const STRINGS = ["only", "formats", "shapes", "batches", "group", "rounds", "json", "tune"];
+const STRINGS = [
+  "only",
+  "formats",
+  "shapes",
+  "batches",
+  "group",
+  "rounds",
+  "json",
+  "tune",
+  "accuracy",
+];
 const FLAGS = ["all", "fast", "strict", "help"];
 
 /** Reads the flags of a run; null is a request for help. */
@@ -100,6 +113,7 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | null {
     json: parsed.json === undefined ? undefined : callersPath(text(parsed.json)!),
     all: parsed.all === true,
     fast: parsed.strict !== true,
+    accuracy: readAccuracy(parsed) ?? "exact",
     tune: readOneOf("tune", text(parsed.tune), tuneModes) ?? "cached",
     binding: readOneOf("binding", text(parsed.binding) ?? text(parsed.device), bindings),
   };

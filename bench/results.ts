@@ -52,6 +52,7 @@ export interface BenchDevice {
   readonly backend: string;
   readonly software: boolean;
   readonly fast: boolean;
+  readonly accuracy: string;
   /** off, cached or now, and how many classes of shape have a tiling of their own. */
   readonly tune: string;
   readonly tuned: number;

@@ -55,9 +55,15 @@ export async function runBench(
   context: BenchContext,
 ): Promise<{ text: string; failure?: string }> {
   const start = performance.now();
-  const { binding, fast, tune } = options;
+  const { binding, fast, accuracy, tune } = options;
   planOf(options, false); // flags that leave nothing are refused before anything opens
-  const device = await openDevice({ binding, fast, tuned: tune === "cached", log: context.log });
+  const device = await openDevice({
+    binding,
+    fast,
+    accuracy,
+    tuned: tune === "cached",
+    log: context.log,
+  });
   try {
     if (!device.gpu) throw new Error("Cannot bench as there must be a GPU: got TypeScript alone");
     const kind = device.software ? "software" : "hardware";

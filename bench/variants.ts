@@ -14,7 +14,7 @@ import { worstOf } from "../lib/check_checkpoint.ts";
 import type { Device } from "../lib/device.ts";
 import { format as formatOf } from "../lib/format.ts";
 import { type Dispatch, download, submit } from "../lib/launch.ts";
-import { load, type Loaded } from "../lib/linear.ts";
+import { boundOn, load, type Loaded } from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
 import type { DenseMatrix, Matrix } from "../lib/linear_reference.ts";
 import type { Group, QuantizedMatrix } from "../lib/pack.ts";
@@ -166,7 +166,7 @@ async function checkSmall(device: Device, work: Work, choice: Choice): Promise<v
   const placed = await place(device, choice, matrix, buffers[0], 1, false);
   await submit(device.gpu!, placed.products[0]);
   const y = await download(device.gpu!, buffers[0].y);
-  expectWithin(choice, matrix, buffers[0].values, batch, y);
+  expectWithin(device, choice, matrix, buffers[0].values, batch, y);
   placed.free();
   freeBuffers(buffers);
   done.add(key);
@@ -187,12 +187,13 @@ async function checkSome(
     const x = values.subarray(token * cols, (token + 1) * cols);
     const got = Float32Array.from(some, (row) => all[token * rows + row]);
     const kind = tokens > 2 ? 3 : 1;
-    expectWithin(choice, part, x, 1, got, kind);
+    expectWithin(device, choice, part, x, 1, got, kind);
   }
 }
 
 /** `asBatch`: of which batch's kernel the bound is. */
 function expectWithin(
+  device: Device,
   choice: Choice,
   matrix: Matrix,
   x: Float32Array,
@@ -203,7 +204,7 @@ function expectWithin(
   const wanted = "codes" in matrix
     ? reference.matmul(matrix, x, batch)
     : reference.denseMatmul(matrix, x, batch);
-  const worst = worstOf(y, wanted, boundOf(choice, matrix, x, batch, asBatch));
+  const worst = worstOf(y, wanted, boundOf(device, choice, matrix, x, batch, asBatch));
   if (worst <= 1) return;
   throw new RangeError(
     `Cannot time ${choice.kernel} with ${choice.format} at batch ${asBatch} as errors must stay ` +
@@ -212,6 +213,7 @@ function expectWithin(
 }
 
 function boundOf(
+  device: Device,
   { kernel }: Choice,
   matrix: Matrix,
   x: Float32Array,
@@ -220,5 +222,5 @@ function boundOf(
 ): Float64Array {
   if (!("codes" in matrix)) return reference.denseBound(matrix as DenseMatrix, x, batch);
   if (kernel !== "own") return rivalBound(kernel, matrix, x);
-  return asBatch <= 2 ? reference.matvecBound(matrix, x) : reference.matmulBound(matrix, x, batch);
+  return asBatch <= 2 ? boundOn(device, matrix, x, batch) : reference.matmulBound(matrix, x, batch);
 }

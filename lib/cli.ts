@@ -32,6 +32,7 @@ import { createProgress, printable } from "./progress.ts";
 import {
   callersPath,
   oneLine,
+  readAccuracy,
   readBinding,
   readFormat,
   readGroup,
@@ -191,6 +192,7 @@ function actionOf(name: CommandName, parsed: Args): Action {
         path,
         binding: readBinding(parsed),
         fast: parsed.fast === true,
+        accuracy: readAccuracy(parsed),
         tune: readOneOf("tune", text(parsed.tune), tuneModes),
       };
       return (context) => checkCommand(options, context);

@@ -136,13 +136,14 @@ examples
   afpq dequantize llama-3-8b-nf4 -o llama-3-8b-again --dtype bf16`,
 };
 
-const MODEL_FLAGS = ["binding", "tune", "kv", "head"] as const;
-const TUNE_HELP = `
+const MODEL_FLAGS = ["binding", "accuracy", "tune", "kv", "head"] as const;
+const KERNEL_HELP = `
+  --accuracy NAME    exact, or fast: f16 arithmetic for a token or two at once, within its own bound
   --tune MODE        kernels as they suit most devices (off), as measured before (cached, unless
                      told), or as measured now, which is kept (now)`;
 const MODEL_HELP = `
   --binding NAME     webgpu, bun-webgpu, deno, software or cpu; the best there is unless told
-  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${TUNE_HELP}
+  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${KERNEL_HELP}
   --kv f16|f32       numbers of the cache of keys and values; f16 unless told
   --head NAME        format for the head, or for the embedding where that is the head; keep unless
                      told
@@ -206,7 +207,7 @@ examples
 
 const compare: CommandUsage = {
   words: ["A", "B"],
-  string: ["text", "context", "windows", "bos", "binding", "tune", "kv"],
+  string: ["text", "context", "windows", "bos", "binding", "accuracy", "tune", "kv"],
   boolean: ["wikitext", "fast"],
   collect: [],
   required: ["text"],
@@ -222,7 +223,7 @@ how often both find the same token likeliest.
   --bos NAME         auto: where the tokenizer puts one; window: before every window; or none
   --wikitext         FILE is raw WikiText: first made what the AFPQ paper scored
   --binding NAME     webgpu, bun-webgpu, deno, software or cpu; the best there is unless told
-  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${TUNE_HELP}
+  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${KERNEL_HELP}
   --kv f16|f32       numbers of the cache of keys and values; f16 unless told
 ${COMMON_HELP.slice(1)}
 
@@ -232,7 +233,7 @@ examples
 
 const check: CommandUsage = {
   words: ["PATH"],
-  string: ["binding", "tune"],
+  string: ["binding", "accuracy", "tune"],
   boolean: ["fast"],
   collect: [],
   required: [],
@@ -243,7 +244,7 @@ Every quantised matrix is multiplied with 1, 2 and 17 tokens, random and one-hot
 by the TypeScript reference. Errors are told in units of the bound; exit code 1 above 1.
 
   --binding NAME     this device only; the best there is unless told
-  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${TUNE_HELP}
+  --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${KERNEL_HELP}
 ${COMMON_HELP.slice(1)}
 
 examples

@@ -5,7 +5,7 @@
  */
 import { checkCheckpoint, type CheckedTensor } from "./check_checkpoint.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
-import { type Binding, deviceFacts, deviceText, openDevice } from "./device.ts";
+import { type Accuracy, type Binding, deviceFacts, deviceText, openDevice } from "./device.ts";
 import { type Row, told } from "./report.ts";
 import { quote } from "./strict_json.ts";
 import { tunedText, type TuneMode } from "./tuning.ts";
@@ -16,18 +16,21 @@ export interface CheckCommandOptions {
   readonly binding?: Binding;
   /** Whether to try for a fast device. */
   readonly fast?: boolean;
+  /** "fast" multiplies a token or two in f16; "exact" unless told. */
+  readonly accuracy?: Accuracy;
   /** Where tilings come from, the cache unless told. */
   readonly tune?: TuneMode;
 }
 
 /** Runs the command. */
 export async function checkCommand(
-  { path, binding, fast, tune }: CheckCommandOptions,
+  { path, binding, fast, accuracy, tune }: CheckCommandOptions,
   context: CommandContext,
 ): Promise<CommandResult> {
   const device = await openDevice({
     binding,
     fast,
+    accuracy,
     tuned: (tune ?? "cached") === "cached",
     log: context.log,
   });

@@ -6,13 +6,20 @@
  */
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import type { CommandContext } from "./command.ts";
-import { type Binding, type Device, openDevice } from "./device.ts";
+import { type Accuracy, type Binding, type Device, openDevice } from "./device.ts";
 import { type LanguageModel, loadModel } from "./llama.ts";
 import { type ModelConfig, openModelConfig } from "./model_config.ts";
 import { packedBytes, packedTensors } from "./packed_tensors.ts";
 import type { Args } from "./parse_args.ts";
 import { bytesText } from "./progress.ts";
-import { callersPath, readBinding, readFormat, readOneOf, text } from "./read_options.ts";
+import {
+  callersPath,
+  readAccuracy,
+  readBinding,
+  readFormat,
+  readOneOf,
+  text,
+} from "./read_options.ts";
 import { told } from "./report.ts";
 import { openTokenizer, requireTokenizerFor, type Tokenizer } from "./tokenizer.ts";
 import { tunedText, type TuneMode, tuneModes } from "./tuning.ts";
@@ -23,6 +30,8 @@ export interface ModelOptions {
   readonly binding?: Binding;
   /** Whether to try for a fast device. */
   readonly fast?: boolean;
+  /** "fast" multiplies a token or two in f16; "exact" unless told. */
+  readonly accuracy?: Accuracy;
   /** Where tilings come from, the cache unless told. */
   readonly tune?: TuneMode;
   /** Numbers of the cache, f16 unless told. */
@@ -31,13 +40,14 @@ export interface ModelOptions {
   readonly head?: string | null;
 }
 
-/** Reads `--binding`, `--fast`, `--tune`, `--kv` and `--head`. */
+/** Reads `--binding`, `--fast`, `--accuracy`, `--tune`, `--kv` and `--head`. */
 export function readModelOptions(parsed: Args): ModelOptions {
   const head = text(parsed.head) ?? "keep";
   return {
     path: callersPath(parsed._[0] ?? ""),
     binding: readBinding(parsed),
     fast: parsed.fast === true,
+    accuracy: readAccuracy(parsed),
     tune: readOneOf("tune", text(parsed.tune), tuneModes),
     kv: readOneOf("kv", text(parsed.kv), ["f16", "f32"]),
     head: head === "keep" ? null : readFormat(head).name,
@@ -77,10 +87,11 @@ export function requireIds(ids: ArrayLike<number>, { config }: Prepared): void {
 
 /** Opens a device, as the last thing before weights move. */
 export function openModelDevice(
-  { options: { binding, fast, tune } }: Prepared,
+  { options: { binding, fast, accuracy, tune } }: Prepared,
   { log }: CommandContext,
 ): Promise<Device> {
-  return openDevice({ binding, fast, tuned: (tune ?? "cached") === "cached", log });
+  const tuned = (tune ?? "cached") === "cached";
+  return openDevice({ binding, fast, accuracy, tuned, log });
 }
 
 /** Loads the weights, with progress; `context` is the most tokens in the cache. */

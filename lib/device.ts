@@ -23,7 +23,7 @@
 import { dawnSources, findAdapter, type Found, inTime, type Source } from "./bindings.ts";
 import { holdCalls } from "./bun_webgpu.ts";
 import { closeGpu, createGpu, type Gpu, refusal } from "./gpu.ts";
-import { selfTest } from "./self_test.ts";
+import { halfTest, selfTest } from "./self_test.ts";
 import { withSoftwareGpu } from "./software_gpu.ts";
 import { readChoices, tuningKey } from "./tuning_cache.ts";
 
@@ -32,6 +32,12 @@ export type Binding = "webgpu" | "bun-webgpu" | "deno" | "software" | "cpu";
 
 /** All bindings, in the order of `afpq devices`. */
 export const bindings: readonly Binding[] = ["webgpu", "bun-webgpu", "deno", "software", "cpu"];
+
+/** Bounds of products: of f32 arithmetic, or of f16. */
+export type Accuracy = "exact" | "fast";
+
+/** Both, the default first. */
+export const accuracies: readonly Accuracy[] = ["exact", "fast"];
 
 /** An open device. */
 export interface Device {
@@ -45,6 +51,8 @@ export interface Device {
   readonly software: boolean;
   /** Whether Dawn's toggles are on. */
   readonly fast: boolean;
+  /** Whether products of a token or two may be computed in f16: see kernels/matvec_fast.wgsl. */
+  readonly accuracy: Accuracy;
   /** The device itself; null is the TypeScript backend. */
   readonly gpu: Gpu | null;
   /** Frees the device; whatever uses it afterwards is rejected. */
@@ -57,6 +65,8 @@ export interface DeviceOptions {
   binding?: Binding;
   /** Whether to try for a fast device; where there is none a plain one opens, and `log` is told. */
   fast?: boolean;
+  /** "fast" multiplies in f16 where the device can, and `log` is told where not. Default "exact". */
+  accuracy?: Accuracy;
   /** Whether tilings that were tuned before are used. Default true. */
   tuned?: boolean;
   /** Told, a line at a time, what is fetched, skipped or odd. */
@@ -85,7 +95,8 @@ export interface DeviceOptions {
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const refused: string[] = [];
-  const device = await open({ ...options, refused: (reason) => void refused.push(reason) });
+  const plain = await open({ ...options, refused: (reason) => void refused.push(reason) });
+  const device = options.accuracy === "fast" ? await withHalves(plain, options.log) : plain;
   if (device.gpu && options.tuned !== false) await useChoices(device, device.gpu);
   if (options.fast && !device.fast && device.gpu) {
     const reason = refused.at(-1) ?? "it has no toggles";
@@ -94,19 +105,34 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   return device;
 }
 
+/** The device with f16 arithmetic for products of a token or two, if it gets that right. */
+async function withHalves(device: Device, log?: (line: string) => void): Promise<Device> {
+  const { gpu } = device;
+  try {
+    if (!gpu) throw new Error("it is no GPU");
+    await halfTest(gpu);
+    const features = new Set([...gpu.features, "halves"]);
+    return { ...device, accuracy: "fast", gpu: Object.assign(gpu, { features }) };
+  } catch (error) {
+    log?.(`No fast accuracy (${(error as Error).message}): exact products it is`);
+    return device;
+  }
+}
+
 async function useChoices(device: Device, { choices, features }: Gpu): Promise<void> {
   const known = await readChoices(tuningKey(device, features));
   for (const [name, tiling] of Object.entries(known)) choices.set(name, tiling);
 }
 
 /** A device by its adapter and binding, for people. */
-export function deviceText({ adapter, binding, fast }: Device): string {
-  return `${adapter} by ${binding}${fast ? ", fast" : ""}`;
+export function deviceText({ adapter, binding, fast, accuracy }: Device): string {
+  const traits = `${fast ? ", fast" : ""}${accuracy === "fast" ? ", f16 arithmetic" : ""}`;
+  return `${adapter} by ${binding}${traits}`;
 }
 
 /** A device as documents show it. */
-export function deviceFacts({ binding, adapter, backend, software, fast }: Device) {
-  return { binding, adapter, backend, software, fast };
+export function deviceFacts({ binding, adapter, backend, software, fast, accuracy }: Device) {
+  return { binding, adapter, backend, software, fast, accuracy };
 }
 
 /** Options, and who is told why a device is not fast. */
@@ -270,7 +296,16 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
     device.destroy();
     throw selfTestError(found, cause as Error);
   }
-  return { binding, adapter: name, backend, software, fast, gpu, close: () => closeGpu(gpu) };
+  return {
+    binding,
+    adapter: name,
+    backend,
+    software,
+    fast,
+    accuracy: "exact",
+    gpu,
+    close: () => closeGpu(gpu),
+  };
 }
 
 /** Whether subgroups are of eight lanes, no more and no less. */
@@ -289,6 +324,7 @@ function typescriptDevice(): Device {
     backend: "typescript",
     software: true,
     fast: false,
+    accuracy: "exact",
     gpu: null,
     close,
   };

@@ -17,6 +17,7 @@ import { setImmediate } from "node:timers";
 /** A device with its compiled kernels and what went wrong on it so far. */
 export interface Gpu {
   readonly device: GPUDevice;
+  /** WebGPU features and traits that device.ts adds: `octets`, `halves`. */
   readonly features: ReadonlySet<string>;
   /** Whether `unpack2x16float` keeps subnormal f16, as self_test.ts finds out. */
   f16Subnormals: boolean;

@@ -190,7 +190,7 @@ function recordProduct(
       bias: w.bias,
       unused,
       step,
-      parts: (bytes) => scratch(`parts of ${bytes} bytes`, bytes / 4, { tokens: 1 }).buffer,
+      room: (use, bytes) => scratch(`${use}, ${bytes} bytes`, bytes / 4, { tokens: 1 }).buffer,
       ...options,
     });
     for (const { name, launch } of launches) add(name, launch);

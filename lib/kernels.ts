@@ -14,19 +14,23 @@ import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
 import dequantise from "../kernels/dequantise.wgsl" with { type: "text" };
 import embed from "../kernels/embed.wgsl" with { type: "text" };
 import embedPacked from "../kernels/embed_packed.wgsl" with { type: "text" };
+import halveTokens from "../kernels/halve_tokens.wgsl" with { type: "text" };
 import joinParts from "../kernels/join.wgsl" with { type: "text" };
 import matmul from "../kernels/matmul.wgsl" with { type: "text" };
 import matmulQuads from "../kernels/matmul_quads.wgsl" with { type: "text" };
 import matvec from "../kernels/matvec.wgsl" with { type: "text" };
+import matvecFast from "../kernels/matvec_fast.wgsl" with { type: "text" };
 import rmsNorm from "../kernels/rms_norm.wgsl" with { type: "text" };
 import rotate from "../kernels/rotate.wgsl" with { type: "text" };
 import selfTest from "../kernels/self_test.wgsl" with { type: "text" };
+import selfTestHalf from "../kernels/self_test_half.wgsl" with { type: "text" };
 import siluMul from "../kernels/silu_mul.wgsl" with { type: "text" };
 import tokenLoss from "../kernels/token_loss.wgsl" with { type: "text" };
 import top from "../kernels/top.wgsl" with { type: "text" };
 import widenCache from "../kernels/widen_cache.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
 import quads from "../kernels/parts/quads_portable.wgsl" with { type: "text" };
+import halfTable from "../kernels/parts/half_table_f16.wgsl" with { type: "text" };
 import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
 import reduceSubgroup from "../kernels/parts/reduce_subgroup.wgsl" with { type: "text" };
 import lines from "../kernels/parts/lines_portable.wgsl" with { type: "text" };
@@ -56,6 +60,7 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   weights: { portable: weights },
   table: { portable: table },
   uniform_table: { octet: tableOctet, portable: table },
+  half_table: { f16: halfTable },
   dense: { portable: dense },
   reduce: { subgroup: reduceSubgroup, portable: reduce },
   lines: { portable: lines },
@@ -67,6 +72,8 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
 /** Text and parts of each kernel. */
 const KERNELS = {
   matvec: { text: matvec, parts: ["weights", "uniform_table", "lines"] },
+  matvec_fast: { text: matvecFast, parts: ["weights", "half_table", "lines"] },
+  halve_tokens: { text: halveTokens, parts: [] },
   join: { text: joinParts, parts: [] },
   matmul: { text: matmul, parts: ["weights", "table", "tile"] },
   matmul_quads: { text: matmulQuads, parts: ["weights", "uniform_table", "swaps", "quads"] },
@@ -75,6 +82,7 @@ const KERNELS = {
   dense_matvec: { text: denseMatvec, parts: ["dense", "lines"] },
   dense_matmul: { text: denseMatmul, parts: ["dense", "tile"] },
   self_test: { text: selfTest, parts: ["weights", "table"] },
+  self_test_half: { text: selfTestHalf, parts: [] },
   embed: { text: embed, parts: ["dense"] },
   embed_packed: { text: embedPacked, parts: ["weights", "table"] },
   rms_norm: { text: rmsNorm, parts: ["reduce"] },

@@ -51,6 +51,17 @@ export async function matvec(
   return await product(device, "matvec", w, x, batch, options);
 }
 
+/** How far a product with one token or two (matvec) or more (matmul) on this device may be off. */
+export function boundOn(
+  { accuracy }: Device,
+  q: QuantizedMatrix,
+  x: Float32Array,
+  batch: number,
+): Float64Array {
+  if (batch > 2) return reference.matmulBound(q, x, batch);
+  return accuracy === "fast" ? reference.matvecFastBound(q, x) : reference.matvecBound(q, x);
+}
+
 /** Y = X W^T + b. W [rows, cols], x [batch, cols] -> y [batch, rows]. */
 export async function matmul(
   device: Device,
@@ -132,7 +143,7 @@ async function product<M extends Matrix>(
     const xBuffer = await upload(gpu, padTokens(x.subarray(token * cols), tokens, cols, stride));
     const yBuffer = empty(gpu, 4 * tokens * rows);
     const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM);
-    const parts: GPUBuffer[] = [];
+    const own: GPUBuffer[] = [];
     for (const slice of loaded.slices) {
       const tiling = tilingOf(device, kind, slice, Math.min(batch, most)); // the same for all runs
       const product = {
@@ -145,14 +156,14 @@ async function product<M extends Matrix>(
         bias: bias ? biasBuffer : null,
         unused: biasBuffer,
         step,
-        parts: (bytes: number) => (parts.push(empty(gpu, bytes)), parts.at(-1)!),
+        room: (_: string, bytes: number) => (own.push(empty(gpu, bytes)), own.at(-1)!),
       };
       for (const { name, launch } of launchesOf(device, product, tiling)) {
         await run(gpu, kernelFor(name, gpu.features), launch);
       }
     }
     y.set(await download(gpu, yBuffer), token * rows);
-    for (const buffer of [xBuffer, yBuffer, step, ...parts]) buffer.destroy();
+    for (const buffer of [xBuffer, yBuffer, step, ...own]) buffer.destroy();
   }
   biasBuffer.destroy();
   if (loaded !== w) loaded.free();

@@ -80,6 +80,26 @@ export function matvecBound(q: QuantizedMatrix, x: Float32Array): Float64Array {
   return bound(q, x, x.length / q.cols, (row) => size(q, row));
 }
 
+/**
+ * The same for matvec in f16 (`--accuracy fast`): 12 x 2^-11 x sum |x level| S + 2^-24 m sum S, S being
+ * the larger scale of a group and m the largest |x| of a token; see kernels/matvec_fast.wgsl.
+ */
+export function matvecFastBound(q: QuantizedMatrix, x: Float32Array): Float64Array {
+  const size = q.format.scaling === "two" ? largerSide : weightsOf;
+  const batch = x.length / q.cols;
+  const exact = bound(q, x, batch, (row) => size(q, row));
+  const bounds = exact.map((sum) => 12 * 2 ** -11 / (16 * 2 ** -24) * sum);
+  for (let row = 0; row < q.rows; row++) {
+    const all = scaleSum(q, row);
+    for (let token = 0; token < batch; token++) {
+      const own = x.subarray(token * q.cols, (token + 1) * q.cols);
+      const most = own.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+      bounds[token * q.rows + row] += 2 ** -24 * most * all;
+    }
+  }
+  return bounds;
+}
+
 /** How far matmul on a device may be from the reference, by output. */
 export function matmulBound(q: QuantizedMatrix, x: Float32Array, batch: number): Float64Array {
   return bound(q, x, batch, (row) => weightsOf(q, row));
@@ -98,6 +118,17 @@ export function weightsOf(q: QuantizedMatrix, row: number): Float64Array {
 /** Row of levels times the larger scale of their group. */
 function largerSide(q: QuantizedMatrix, row: number): Float64Array {
   return scaledRow(q, row, ({ positive, negative }) => Math.max(positive, negative));
+}
+
+/** Sum over the columns of the larger scale of their group. */
+function scaleSum(q: QuantizedMatrix, row: number): number {
+  const width = q.group === "row" ? q.cols : q.group;
+  let sum = 0;
+  for (let start = 0, group = 0; start < q.cols; start += width, group++) {
+    const { positive, negative } = groupScales(q, row, group);
+    sum += Math.max(positive, negative) * Math.min(width, q.cols - start);
+  }
+  return sum;
 }
 
 function scaledRow(

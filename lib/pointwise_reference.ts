@@ -1,13 +1,16 @@
 /**
  * The small kernels of a transformer in plain TypeScript, in f64 until the result is stored: what
- * rms_norm, silu_mul, embed, token_loss and top must compute.
+ * rms_norm, silu_mul, embed, token_loss, top and halve_tokens must compute.
  *
  * Activations are [tokens, width], row-major, no padding here.
  *
  * @module
  */
 
+import { f16Bits, f16Value, floorLog2, powerOfTwo } from "./float16.ts";
 import { denseRow, type Matrix, weightsOf } from "./linear_reference.ts";
+
+const F32_MIN_NORMAL = 2 ** -126;
 
 /** y = x / sqrt(mean x^2 + epsilon) * gain. x [tokens, width], gain [width] -> y [tokens, width]. */
 export function rmsNorm(
@@ -64,4 +67,19 @@ export function tokenLoss(
 export function top(logits: Float32Array, k: number): Uint32Array<ArrayBuffer> {
   const ids = Array.from(logits, (_, id) => id);
   return Uint32Array.from(ids.sort((a, b) => logits[b] - logits[a] || a - b).slice(0, k));
+}
+
+/**
+ * One token as f16 numbers, times 2^k so that 2^(target - 1) <= max |x| 2^k < 2^target, and 2^-k.
+ * x [cols] -> halves [cols]
+ */
+export function halveTokens(
+  x: Float32Array,
+  target: number,
+): { halves: Float32Array<ArrayBuffer>; factor: number } {
+  const largest = x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const exponent = largest < F32_MIN_NORMAL ? -127 : floorLog2(largest);
+  const up = Math.max(-126, Math.min(target - 1 - exponent, 126));
+  const halves = Float32Array.from(x, (value) => f16Value(f16Bits(value * powerOfTwo(up))));
+  return { halves, factor: powerOfTwo(-up) };
 }

@@ -41,7 +41,7 @@ export async function prepareProduct(
   const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM);
   const unused = await upload(gpu, new Float32Array(4));
   const own = [step, unused];
-  const parts = (bytes: number) => (own.push(empty(gpu, bytes)), own.at(-1)!);
+  const room = (_: string, bytes: number) => (own.push(empty(gpu, bytes)), own.at(-1)!);
   const launches = slices.flatMap((slice) =>
     launchesOf(device, {
       kind,
@@ -53,7 +53,7 @@ export async function prepareProduct(
       bias: bias ?? null,
       unused,
       step,
-      parts,
+      room,
     })
   );
   const dispatches = await prepareAll(gpu, launches);

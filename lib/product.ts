@@ -49,8 +49,8 @@ export interface Product {
   readonly add?: boolean;
   /** Whether rows are gates and their ups: y = silu(gate) * up, for matvec. */
   readonly gated?: boolean;
-  /** A buffer of that many bytes, for a product in parts. */
-  parts(bytes: number): GPUBuffer;
+  /** A buffer of that many bytes for a use of its own within the product. */
+  room(use: string, bytes: number): GPUBuffer;
 }
 
 /** The launches of a product, by the tiling that suits the device or by a given one. */
@@ -66,9 +66,10 @@ export function launchesOf(
   const few = kind === "matvec";
   const split = few && !product.gated ? tiling.constants.SPLIT ?? 1 : 1;
   const bias = product.bias ?? product.unused;
-  const y = split > 1 ? product.parts(4 * split * tokens * outRows) : product.y;
+  const y = split > 1 ? product.room("parts", 4 * split * tokens * outRows) : product.y;
   const how = { BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 };
   const where = { FIRST_ROW: slice.firstRow, OUT_ROWS: outRows, ...(few && { BATCH: tokens }) };
+  const halved = tiling.name === "matvec_fast" ? halvesOf(product) : null;
   const launches: Recorded[] = [{
     name: tiling.name,
     launch: {
@@ -79,12 +80,25 @@ export function launchesOf(
         ...how,
         ...(few && { GATED: product.gated ? 1 : 0, SPLIT: split }),
       },
-      buffers: [...slice.buffers, x, bias, y, ...(few ? [] : [step])],
+      buffers: halved
+        ? [...slice.buffers, halved.halves, bias, y, halved.factors]
+        : [...slice.buffers, x, bias, y, ...(few ? [] : [step])],
       workgroups: split * Math.ceil(slice.rows / tiling.rows) * Math.ceil(tokens / tiling.tokens),
     },
   }];
+  if (halved) launches.unshift(halved.recorded);
   if (split > 1) launches.push(joinOf(device, product, { ...where, ...how, SPLIT: split }, y));
   return launches;
+}
+
+/** Activations as f16, for matvec_fast: scaled so that sums of up to eight products stay below 2^15. */
+function halvesOf({ slice, tokens, x, room }: Product) {
+  const { COLS } = slice.constants;
+  const TARGET = Math.min(15, 11 - Math.ceil(Math.log2(slice.reach)));
+  const halves = room("halves", 64 * Math.ceil(COLS / UNIT) * tokens);
+  const factors = room("factors", Math.max(16, 4 * tokens));
+  const launch = { constants: { COLS, TARGET }, buffers: [x, halves, factors], workgroups: tokens };
+  return { halves, factors, recorded: { name: "halve_tokens" as const, launch } };
 }
 
 /** A product whose weights are made f32 first, as many rows at a time as there is room for. */
@@ -92,7 +106,7 @@ function widenedLaunches(device: Device, product: Product, tiling: Tiling): Reco
   const { slice, tokens, x, y, outRows, step } = product;
   const { COLS, F16_SUBNORMALS } = slice.constants;
   const most = Math.max(1, Math.floor(WIDE_BYTES / (4 * COLS * ALIGNED_ROWS))) * ALIGNED_ROWS;
-  const wide = product.parts(4 * COLS * Math.min(most, slice.rows));
+  const wide = product.room("wide", 4 * COLS * Math.min(most, slice.rows));
   const launches: Recorded[] = [];
   for (let first = 0; first < slice.rows; first += most) {
     const ROWS = Math.min(most, slice.rows - first);

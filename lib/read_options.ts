@@ -6,7 +6,7 @@
 import { dirname, isAbsolute, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { type Binding, bindings } from "./device.ts";
+import { accuracies, type Accuracy, type Binding, bindings } from "./device.ts";
 import { type Format, format as formatOf, formatNames } from "./format.ts";
 import { nearest } from "./nearest.ts";
 import { type Group, groups } from "./pack.ts";
@@ -72,6 +72,11 @@ export function readOneOf<T extends string>(
 /** The device that `--binding` names. */
 export function readBinding(parsed: Args): Binding | undefined {
   return readOneOf("binding", text(parsed.binding), bindings);
+}
+
+/** The accuracy that `--accuracy` names. */
+export function readAccuracy(parsed: Args): Accuracy | undefined {
+  return readOneOf("accuracy", text(parsed.accuracy), accuracies);
 }
 
 /** What a number may be. */

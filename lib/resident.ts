@@ -20,6 +20,8 @@ export interface Slice {
   readonly firstRow: number;
   readonly rows: number;
   readonly packed: boolean;
+  /** Largest |level - zero| of packed weights, as kernels decode them. */
+  readonly reach: number;
   /** Constants of the part `weights` or `dense`. */
   readonly constants: Record<string, number>;
   /** In the order of the kernels' bindings, those of W. */
@@ -130,11 +132,11 @@ async function sliceOf(
   { firstRow, rows, buffers }: { firstRow: number; rows: number; buffers: GPUBuffer[] },
 ): Promise<Slice> {
   const constants = { ...constantsOf(gpu, matrix), ROWS: rows };
-  if (!("codes" in matrix)) return { firstRow, rows, packed: false, constants, buffers };
+  if (!("codes" in matrix)) return { firstRow, rows, packed: false, reach: 0, constants, buffers };
   const [codes, scales] = buffers;
   const codebook = await upload(gpu, codebookOf(matrix), UNIFORM);
   const all = [codes, codes, scales, codebook];
-  return { firstRow, rows, packed: true, constants, buffers: all };
+  return { firstRow, rows, packed: true, reach: reachOf(matrix), constants, buffers: all };
 }
 
 /** Some rows of a packed slice. */
@@ -156,6 +158,13 @@ export function rowsOf(slice: Slice, first: number, rows: number): RowRange {
   };
   const all = [part(codes), part(codes), part(scales), codebook];
   return { rows, constants: { ...slice.constants, ROWS: rows }, buffers: all };
+}
+
+/** Largest |level - zero| as kernels decode them: levels of bit decodes come out times 2^-14. */
+function reachOf({ format: { grid, decode, scaling } }: QuantizedMatrix): number {
+  const [low, high] = [grid[0], grid[grid.length - 1]];
+  if (scaling === "zero-point") return high - low;
+  return Math.max(-low, high) * (decode === "table" ? 1 : 2 ** -14);
 }
 
 /** Bytes of codes and scales, or of dense weights. */

@@ -55,7 +55,8 @@ export function candidatesOf(
     const shapes = all.filter((shape) =>
       shape.tall * tokens <= MOST_SUMS && workgroupBytes(slice, shape, tokens) <= room
     );
-    const tilings = shapes.map((shape) => matvecTiling(slice, shape));
+    const fast = packed && device.gpu?.features.has("halves") && fitsHalves(slice);
+    const tilings = shapes.map((shape) => matvecTiling(slice, shape, fast === true));
     return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
   }
   if (!device.software || !device.gpu?.features.has("subgroups")) {
@@ -151,11 +152,16 @@ function hardwareShapes({ rows, constants: { COLS } }: Slice): MatvecShape[] {
   ];
 }
 
-function matvecTiling({ packed }: Slice, shape: MatvecShape): Tiling {
+/** Whether levels are f16 numbers that leave room for activations beside them. */
+function fitsHalves({ reach }: Slice): boolean {
+  return reach >= 2 ** -14 && reach <= 2 ** 5;
+}
+
+function matvecTiling({ packed }: Slice, shape: MatvecShape, fast: boolean): Tiling {
   const { lines, span, tall, split = 1, staged = false, copies } = shape;
   const common = { WORKGROUP: lines * span, SPAN: span, TALL: tall, SPLIT: split };
   return {
-    name: packed ? "matvec" : "dense_matvec",
+    name: fast ? "matvec_fast" : packed ? "matvec" : "dense_matvec",
     rows: tall * lines,
     tokens: 2,
     constants: packed

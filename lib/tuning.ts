@@ -132,7 +132,7 @@ async function productsOf(
   const y = keep(empty(gpu!, 4 * tokens * rows));
   const unused = keep(empty(gpu!, 16));
   const step = keep(await upload(gpu!, Uint32Array.of(tokens, 0, 0, 4), UNIFORM));
-  const parts = (bytes: number) => keep(empty(gpu!, bytes));
+  const room = (_: string, bytes: number) => keep(empty(gpu!, bytes));
   return slices.map((slice) => ({
     kind,
     slice: { ...slice, firstRow: 0 },
@@ -143,7 +143,7 @@ async function productsOf(
     bias: null,
     unused,
     step,
-    parts,
+    room,
   }));
 }
 

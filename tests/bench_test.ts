@@ -287,7 +287,15 @@ function document(adapter: string, copyGBs: number): BenchDocument {
     }))
   );
   return {
-    device: { ...device, fast: true, tune: "off", tuned: 0, clock: "gpu", runtime: "Deno" },
+    device: {
+      ...device,
+      fast: true,
+      accuracy: "exact",
+      tune: "off",
+      tuned: 0,
+      clock: "gpu",
+      runtime: "Deno",
+    },
     date: "2026-01-01T00:00:00.000Z",
     commit: "0123456789abcdef",
     copyGBs,

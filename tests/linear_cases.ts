@@ -48,6 +48,12 @@ export function asGpu(device: Device): Device {
   return { ...device, software: false, gpu: { ...device.gpu!, features, choices: new Map() } };
 }
 
+/** The device with f16 arithmetic for products of a token or two, as `--accuracy fast` opens it. */
+export function asFast(device: Device): Device {
+  const features = new Set([...device.gpu!.features, "halves"]);
+  return { ...device, accuracy: "fast", gpu: { ...device.gpu!, features, choices: new Map() } };
+}
+
 /** The device as a CPU with vectors narrower than eight, such as SwiftShader. */
 export function asNarrow(device: Device): Device {
   return { ...asGpu(device), software: true };
@@ -88,7 +94,7 @@ export async function matvecAgrees(
 ): Promise<void> {
   const bias = biased ? fill(q.rows, normal(q.rows)) : undefined;
   const y = await linear.matvec(device, q, x, { bias });
-  const bounds = reference.matvecBound(q, x);
+  const bounds = linear.boundOn(device, q, x, batch);
   if (bias) bounds.forEach((bound, i) => bounds[i] = bound + 2 ** -23 * Math.abs(bias[i % q.rows]));
   within(y, reference.matvec(q, x, { bias }), bounds);
 }

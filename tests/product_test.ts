@@ -21,7 +21,7 @@ function product(rows: number, cols: number, made: number[] = []): Product {
     bias: null,
     unused: buffer("unused"),
     step: buffer("step"),
-    parts: (bytes) => (made.push(bytes), buffer("parts")),
+    room: (use, bytes) => (made.push(bytes), buffer(use)),
   };
 }
 

@@ -140,7 +140,7 @@ function noting(features: string[], note: (label: string, source: Source) => voi
   };
   const gpu = createGpu(device as unknown as GPUDevice);
   const named = { binding: "webgpu", adapter: "none", backend: "vulkan" } as const;
-  return { ...named, software: false, fast: false, gpu, close: nothing };
+  return { ...named, software: false, fast: false, accuracy: "exact", gpu, close: nothing };
 }
 
 interface Compute {

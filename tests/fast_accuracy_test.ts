@@ -1,0 +1,89 @@
+/** Claims about `--accuracy fast`: products of a token or two in f16 arithmetic. */
+import assert from "node:assert/strict";
+import { type Device, openDevice } from "../lib/device.ts";
+import { download, empty, run, upload } from "../lib/launch.ts";
+import { kernelFor } from "../lib/kernels.ts";
+import * as linear from "../lib/linear.ts";
+import type { Group } from "../lib/pack.ts";
+import * as reference from "../lib/linear_reference.ts";
+import { halveTokens } from "../lib/pointwise_reference.ts";
+import { present } from "./gpu_devices.ts";
+import { asFast, asGpu, matvecAgrees, tokens, weights } from "./linear_cases.ts";
+import { fill, normal } from "./random.ts";
+import { testUnless } from "./test_unless.ts";
+
+for (const { name: where, device: opened } of present) {
+  const device = opened!, gpu = device.gpu!;
+  const why = !gpu.features.has("shader-f16")
+    ? "no f16 arithmetic"
+    : gpu.f16Subnormals
+    ? null
+    : "no f16 subnormals";
+  const claim = (text: string, body: () => Promise<void>) =>
+    testUnless(why, `${text}, on ${where}`, body);
+
+  claim("products in f16 are within their own bound, and beyond that of f32", async () => {
+    const asFastGpu = (device: Device) => asFast(asGpu(device));
+    const cases: [string, 1 | 2, Group, (device: Device) => Device][] = [
+      ["fp4-asym", 1, 32, asFast],
+      ["fp3-asym", 2, 16, asFast],
+      ["nf4-asym", 2, "row", asFast],
+      ["int4-asym", 1, 64, asFast],
+      ["nf3-sym", 1, 32, asFast],
+      ["custom:-30,-1,0,0.5,1,2,9-asym", 1, 32, asFast],
+      ["fp4-sym", 1, 128, asFastGpu],
+      ["nf4-asym", 2, 16, asFastGpu],
+    ];
+    for (const [name, batch, group, how] of cases) {
+      await matvecAgrees(how(device), weights(35, 1100, name, group), { batch, biased: true });
+    }
+    const q = weights(35, 1100, "nf4-asym", "row");
+    const x = tokens(2, 1100);
+    const exact = reference.matvecBound(q, x);
+    const wanted = reference.matvec(q, x);
+    const got = await linear.matvec(asFast(device), q, x);
+    assert.ok(got.some((y, i) => Math.abs(y - wanted[i]) > exact[i]), "it ran in f16");
+  });
+
+  claim("products in f16 take activations of any size, and none at all", async () => {
+    const q = weights(8, 200, "fp4-asym", 64);
+    for (const size of [0, 1e-38, 1e-20, 1e4, 1e30]) {
+      const x = tokens(2, 200).map((value) => value * size);
+      await matvecAgrees(asFast(device), q, { batch: 2, x });
+    }
+  });
+
+  claim("halve_tokens scales each token by its own power of two and rounds to f16", async () => {
+    for (const TARGET of [6, 15]) {
+      const x = fill(3 * 64, normal(5)).map((value, i) =>
+        value * [1e-3, 1, 5e6][Math.floor(i / 64)]
+      );
+      const [halves, factors] = [empty(gpu, 2 * 3 * 64), empty(gpu, 16)];
+      await run(gpu, kernelFor("halve_tokens", gpu.features), {
+        constants: { COLS: 64, TARGET },
+        buffers: [await upload(gpu, x), halves, factors],
+        workgroups: 3,
+      });
+      const bits = new Float16Array((await download(gpu, halves)).buffer);
+      const got = await download(gpu, factors, 12);
+      for (const token of [0, 1, 2]) {
+        const wanted = halveTokens(x.subarray(64 * token, 64 * token + 64), TARGET);
+        assert.deepEqual(
+          Float32Array.from(bits.subarray(64 * token, 64 * token + 64)),
+          wanted.halves,
+        );
+        assert.equal(got[token], wanted.factor);
+        const largest = Math.max(...wanted.halves.map(Math.abs));
+        assert.ok(largest >= 2 ** (TARGET - 1) && largest <= 2 ** TARGET);
+      }
+    }
+  });
+}
+
+testUnless(null, "fast accuracy where there is no GPU is told, and exact", async () => {
+  const lines: string[] = [];
+  const log = (line: string) => void lines.push(line);
+  const device = await openDevice({ binding: "cpu", accuracy: "fast", log });
+  assert.equal(device.accuracy, "exact");
+  assert.deepEqual(lines, ["No fast accuracy (it is no GPU): exact products it is"]);
+});

@@ -81,14 +81,14 @@ export function matvecBound(q: QuantizedMatrix, x: Float32Array): Float64Array {
 }
 
 /**
- * The same for matvec in f16 (`--accuracy fast`): 12 x 2^-11 x sum |x level| S + 2^-24 m sum S, S being
+ * The same for matvec in f16 (`--accuracy fast`): 20 x 2^-11 x sum |x level| S + 2^-24 m sum S, S being
  * the larger scale of a group and m the largest |x| of a token; see kernels/matvec_fast.wgsl.
  */
 export function matvecFastBound(q: QuantizedMatrix, x: Float32Array): Float64Array {
   const size = q.format.scaling === "two" ? largerSide : weightsOf;
   const batch = x.length / q.cols;
   const exact = bound(q, x, batch, (row) => size(q, row));
-  const bounds = exact.map((sum) => 12 * 2 ** -11 / (16 * 2 ** -24) * sum);
+  const bounds = exact.map((sum) => 20 * 2 ** -11 / (16 * 2 ** -24) * sum);
   for (let row = 0; row < q.rows; row++) {
     const all = scaleSum(q, row);
     for (let token = 0; token < batch; token++) {

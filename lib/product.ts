@@ -91,10 +91,10 @@ export function launchesOf(
   return launches;
 }
 
-/** Activations as f16, for matvec_fast: scaled so that sums of up to eight products stay below 2^15. */
+/** Activations as f16, for matvec_fast: scaled so that sums of up to 33 products stay below 2^15. */
 function halvesOf({ slice, tokens, x, room }: Product) {
   const { COLS } = slice.constants;
-  const TARGET = Math.min(15, 11 - Math.ceil(Math.log2(slice.reach)));
+  const TARGET = Math.min(15, 9 - Math.ceil(Math.log2(slice.reach)));
   const halves = room("halves", 64 * Math.ceil(COLS / UNIT) * tokens);
   const factors = room("factors", Math.max(16, 4 * tokens));
   const launch = { constants: { COLS, TARGET }, buffers: [x, halves, factors], workgroups: tokens };

@@ -54,7 +54,7 @@ export async function selfTest(gpu: Gpu): Promise<void> {
 /** Pairs of f16 bits: a level of e2m1 as its bits stand for it, 2^-14 times too small, and an f16. */
 const HALVES: readonly (readonly [number, number, number, number])[] = [
   [0x0200, 0x8200, 0x7400, 0x7000], // +-2^-15 x 2^14, 2^13
-  [0x0e00, 0x0001, 0x7400, 0x7800], // 6 2^-14 x 2^14, 2^-24 x 2^15
+  [0x0e00, 0x0001, 0x7000, 0x7800], // 6 2^-14 x 2^13, 2^-24 x 2^15
   [0x3c00, 0xbc00, 0x0001, 0x0000], // 2^-24, and nothing
   [0x4400, 0x3800, 0x4400, 0x3c00], // 16 and 0.5
 ];

@@ -50,13 +50,13 @@ export function candidatesOf(
 ): Tiling[] {
   const { packed } = slice;
   if (kind === "matvec") {
-    const all = device.software ? softwareShapes(packed) : hardwareShapes(slice);
+    const fast = packed && device.gpu?.features.has("halves") === true && fitsHalves(slice);
+    const all = device.software ? softwareShapes(packed) : hardwareShapes(slice, fast);
     const room = device.gpu?.device.limits.maxComputeWorkgroupStorageSize ?? Infinity;
     const shapes = all.filter((shape) =>
       shape.tall * tokens <= MOST_SUMS && workgroupBytes(slice, shape, tokens) <= room
     );
-    const fast = packed && device.gpu?.features.has("halves") && fitsHalves(slice);
-    const tilings = shapes.map((shape) => matvecTiling(slice, shape, fast === true));
+    const tilings = shapes.map((shape) => matvecTiling(slice, shape, fast));
     return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
   }
   if (!device.software || !device.gpu?.features.has("subgroups")) {
@@ -131,13 +131,16 @@ function softwareShapes(packed: boolean): MatvecShape[] {
   ];
 }
 
-/** A GPU wants many lanes: few rows are spread over wide lines, and over several where even so few. */
-function hardwareShapes({ rows, constants: { COLS } }: Slice): MatvecShape[] {
+/**
+ * A GPU wants many lanes: few rows are spread over wide lines, and over several where even so few. In f16
+ * activations take half the registers, which leaves room for more rows.
+ */
+function hardwareShapes({ rows, constants: { COLS } }: Slice, fast: boolean): MatvecShape[] {
   const span = [16, 32, 64].find((span) => rows * span >= 4 * BUSY_LANES) ?? 64;
   const split = rows * span < BUSY_LANES / 4 && COLS >= 8192 ? 4 : 1;
   const staged = true;
   return [
-    { lines: 4, span, tall: 4, split, staged },
+    { lines: 4, span, tall: fast ? 8 : 4, split, staged },
     { lines: 4, span: 16, tall: 4, staged },
     { lines: 4, span: 32, tall: 4, staged },
     { lines: 4, span: 64, tall: 4, staged },

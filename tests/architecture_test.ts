@@ -34,6 +34,9 @@ const LONG: Record<string, string> = {};
 /** Kernels that no function of their name launches: the module that does, by the kernel's name. */
 const RECORDED: Record<string, string> = {
   self_test: "self_test",
+  self_test_half: "self_test",
+  matvec_fast: "tiling",
+  halve_tokens: "product",
   join: "product",
   matmul_quads: "tiling",
   dense_matmul_quads: "tiling",
@@ -56,6 +59,8 @@ const SPECIFIED: Record<string, string> = {
   attention_tile: "attention",
   attention_quads: "attention",
   self_test: "expected",
+  self_test_half: "expectedHalves",
+  matvec_fast: "matvec",
   join: "matvec",
   matmul_quads: "matmul",
   dense_matmul_quads: "denseMatmul",

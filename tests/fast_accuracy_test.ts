@@ -7,6 +7,7 @@ import * as linear from "../lib/linear.ts";
 import type { Group } from "../lib/pack.ts";
 import * as reference from "../lib/linear_reference.ts";
 import { halveTokens } from "../lib/pointwise_reference.ts";
+import { halfTest } from "../lib/self_test.ts";
 import { present } from "./gpu_devices.ts";
 import { asFast, asGpu, matvecAgrees, tokens, weights } from "./linear_cases.ts";
 import { fill, normal } from "./random.ts";
@@ -14,11 +15,7 @@ import { testUnless } from "./test_unless.ts";
 
 for (const { name: where, device: opened } of present) {
   const device = opened!, gpu = device.gpu!;
-  const why = !gpu.features.has("shader-f16")
-    ? "no f16 arithmetic"
-    : gpu.f16Subnormals
-    ? null
-    : "no f16 subnormals";
+  const why = await halfTest(gpu).then(() => null, (error: Error) => error.message);
   const claim = (text: string, body: () => Promise<void>) =>
     testUnless(why, `${text}, on ${where}`, body);
 

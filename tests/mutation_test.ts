@@ -11,7 +11,7 @@ import process from "node:process";
 import { test } from "node:test";
 import type { Device } from "../lib/device.ts";
 import { present } from "./gpu_devices.ts";
-import { MUTATIONS, OCTET_MUTATIONS } from "./mutations.ts";
+import { HALF_MUTATIONS, MUTATIONS, OCTET_MUTATIONS } from "./mutations.ts";
 import { testUnless } from "./test_unless.ts";
 
 /** A device whose shader modules are made of changed text. */
@@ -42,9 +42,15 @@ const reason = process.env.MUTATIONS === "no"
   ? null
   : "no device is present";
 
-const octets = target?.device?.gpu?.features.has("octets") ? OCTET_MUTATIONS : [];
+const having = (feature: string, mutations: typeof MUTATIONS) =>
+  target?.device?.gpu?.features.has(feature) ? mutations : [];
+const all = [
+  ...MUTATIONS,
+  ...having("octets", OCTET_MUTATIONS),
+  ...having("shader-f16", HALF_MUTATIONS),
+];
 
-for (const [find, put, claim] of reason === null ? [...MUTATIONS, ...octets] : []) {
+for (const [find, put, claim] of reason === null ? all : []) {
   const name = `${find.trim()} -> ${put.trim() || "nothing"}`;
   test(`a test notices ${name}`, async () => {
     const device = broken(target.device!, find, put);

@@ -20,6 +20,7 @@ import { fill, normal } from "./random.ts";
 import * as linear from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
 import {
+  asFast,
   asGpu,
   asNarrow,
   denseAgrees,
@@ -306,6 +307,35 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["targets[token]];", "targets[0]];", network("llama", "losses")],
   ["value == top && id > top_id", "value == top", network("llama", "top")],
   ["y[out], ADD ||", "0.0, ADD ||", network("llama")],
+];
+
+const fast = (name: string): Claim => (device) =>
+  matvecAgrees(asFast(device), weights(5, 93, name, 16), { batch: 2 });
+/** Tokens of unlike sizes, which are scaled each by its own. */
+const fastUneven: Claim = (device) => {
+  const x = tokens(2, 93).map((value, i) => i < 93 ? value : 100 * value);
+  return matvecAgrees(asFast(device), weights(5, 93, "fp4-sym", 16), { batch: 2, x });
+};
+const fastGpu: Claim = (device) =>
+  matvecAgrees(asFast(asGpu(device)), weights(40, 2200, "fp4-sym", 64), { batch: 2 });
+
+/** The same in f16 arithmetic. */
+export const HALF_MUTATIONS: typeof MUTATIONS = [
+  ["word << 9u) & vec4u", "word << 8u) & vec4u", fast("fp4-sym")],
+  ["size.w | ((word << 2u)", "size.w | ((word << 3u)", fast("fp4-asym")],
+  ["word << 10u);", "word << 9u);", fast("fp3-asym")],
+  ["vec4u(0x0c000c00u)", "vec4u(0x8c008c00u)", fast("fp3-asym")],
+  ["signed & vec4u(0x7fff7fffu)", "signed", fast("nf4-asym")],
+  ["bitcast<vec2h>(signed[i]) - zeros", "bitcast<vec2h>(signed[i])", fast("int4-asym")],
+  ["* COPIES + copy];", "* COPIES + 2u];", fast("nf3-sym")],
+  ["f32(sums.x + sums.y)", "f32(sums.x)", fast("fp4-sym")],
+  ["* factors[token]", "* factors[0]", fastUneven],
+  ["group_sum(words, 2u, 2u", "group_sum(words, 0u, 2u", fast("fp4-asym")],
+  ["stage[5u * SPAN * token + home + i]", "stage[home + i]", fastGpu],
+  ["i + i / 4u]", "i]", fastGpu],
+  ["253u + TARGET - exponent", "250u + TARGET", fast("fp4-sym")],
+  ["254u - up", "253u - up", fast("fp4-sym")],
+  ["pack2x16float(hi.xy)", "pack2x16float(lo.xy)", fast("fp4-sym")],
 ];
 
 /** The same for tables that lanes of eight hold between them. */

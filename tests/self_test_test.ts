@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../lib/launch.ts";
-import { selfTest } from "../lib/self_test.ts";
+import { halfTest, selfTest } from "../lib/self_test.ts";
 import { gpuTest } from "./gpu_devices.ts";
 
 /** The same device with a compiler that puts `to` for `from`. */
@@ -32,6 +32,16 @@ gpuTest("selfTest() finds out whether subnormal f16 survive", async (gpu) => {
   await selfTest(flushing).catch(() => {});
   assert.deepEqual([keeps, flushing.f16Subnormals], [true, false]);
 });
+
+gpuTest(
+  "halfTest() passes where f16 arithmetic is right, and refuses it elsewhere",
+  async (gpu) => {
+    const refused = await halfTest(gpu).then(() => null, (error: Error) => error.message);
+    if (refused) return assert.match(refused, /^it has no f16 arithmetic$|parsing error/);
+    const flushing = miscompiling(gpu, "bitcast<vec2h>(t[lane])", "bitcast<vec2h>(t[lane] & ~1u)");
+    await assert.rejects(halfTest(flushing), /^Error: f16 arithmetic must be \[.*\]: got \[.*\]$/);
+  },
+);
 
 gpuTest("selfTest() refuses a device that computes otherwise", async (gpu) => {
   const faults = [

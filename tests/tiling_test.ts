@@ -76,7 +76,11 @@ gpuTest("a product in parts is added up in order, for two tokens with a bias", a
 test("no way to cut up a matvec takes more workgroup memory than there is", async () => {
   const cpu = await openDevice({ binding: "cpu" });
   const withRoom = (maxComputeWorkgroupStorageSize: number) => {
-    const gpu = { choices: new Map(), device: { limits: { maxComputeWorkgroupStorageSize } } };
+    const gpu = {
+      choices: new Map(),
+      features: new Set(),
+      device: { limits: { maxComputeWorkgroupStorageSize } },
+    };
     return { ...cpu, software: false, gpu } as unknown as Device;
   };
   const constants = { COLS: 4096, GROUP: 128, BITS: 4, DECODE: 2, SCALING: 1 };

@@ -10,7 +10,7 @@
 // Here a conversion from f16 is twenty instructions, min() as many, for its NaN, and a shift or a look-up
 // one for each lane; sums, products and masks are one. So the bit decodes put a magnitude's exponent
 // bits into an f32 above a bias: f, right but for exponent 0, where 2 f - 2^-14 is right and elsewhere
-// no smaller. A table is part `table`'s or, where OWN_LEVELS, an array of the lane's.
+// no smaller; LOOKED_UP, it is part `table`'s. A table is, too, or, where OWN_LEVELS, an array of the lane's.
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
 // dispatch: one workgroup for 8 WORKGROUP rows x TOKENS tokens, rows first, folded over x and y
@@ -39,6 +39,10 @@ fn magnitude(word: u32, left: i32) -> f32 {
 // A weight by a bit decode, its sign at bit `sign` of the word.
 fn weight(word: u32, left: i32, sign: u32, scale: vec2f) -> f32 {
   let below = select(-scale.x, -scale.y, SCALING == 1u);
+  if (LOOKED_UP) {
+    let low = u32(select(22, 23, DECODE == 1u) - left);
+    return magnitude_of(word >> low) * select(scale.x, below, (word & (1u << sign)) != 0u);
+  }
   return magnitude(word, left) * select(scale.x, below, (word & (1u << sign)) != 0u);
 }
 
@@ -194,7 +198,7 @@ fn main(
   @builtin(subgroup_invocation_id) own: u32,
 ) {
   if (DECODE == 2u && OWN_LEVELS) { load_levels(); }
-  if (DECODE == 2u && !OWN_LEVELS) { load_table(lane, WORKGROUP); }
+  if (LOOKED_UP || (DECODE == 2u && !OWN_LEVELS)) { load_table(lane, WORKGROUP); }
 
   // the rows and tokens that are mine; those beyond the last repeat it
   let tiles = (ROWS + 8u * WORKGROUP - 1u) / (8u * WORKGROUP);

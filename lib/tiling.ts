@@ -56,7 +56,7 @@ export function candidatesOf(
     const shapes = all.filter((shape) =>
       shape.tall * tokens <= MOST_SUMS && workgroupBytes(slice, shape, tokens) <= room
     );
-    const tilings = shapes.map((shape) => matvecTiling(slice, shape, fast));
+    const tilings = shapes.map((shape) => matvecTiling(device, slice, shape, fast));
     return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
   }
   if (!device.software || !device.gpu?.features.has("subgroups")) {
@@ -160,7 +160,12 @@ function fitsHalves({ reach }: Slice): boolean {
   return reach >= 2 ** -14 && reach <= 2 ** 5;
 }
 
-function matvecTiling({ packed }: Slice, shape: MatvecShape, fast: boolean): Tiling {
+function matvecTiling(
+  device: Device,
+  { packed }: Slice,
+  shape: MatvecShape,
+  fast: boolean,
+): Tiling {
   const { lines, span, tall, split = 1, staged = false, copies } = shape;
   const common = { WORKGROUP: lines * span, SPAN: span, TALL: tall, SPLIT: split };
   return {
@@ -168,7 +173,12 @@ function matvecTiling({ packed }: Slice, shape: MatvecShape, fast: boolean): Til
     rows: tall * lines,
     tokens: 2,
     constants: packed
-      ? { ...common, STAGED: staged ? 1 : 0, ...(copies && { COPIES: copies }) }
+      ? {
+        ...common,
+        ...lookedUp(device, fast),
+        STAGED: staged ? 1 : 0,
+        ...(copies && { COPIES: copies }),
+      }
       : common,
   };
 }
@@ -191,8 +201,13 @@ function quadsOf(device: Device, { packed, constants }: Slice, tokens: number): 
     });
   return [
     ...(widened || !packed ? of("dense_matmul_quads") : []),
-    ...(packed ? of("matmul_quads", { OWN_LEVELS: wide ? 0 : 1 }) : []),
+    ...(packed ? of("matmul_quads", { ...lookedUp(device), OWN_LEVELS: wide ? 0 : 1 }) : []),
   ];
+}
+
+/** Where lanes of eight hold levels between them, looking magnitudes up is quicker than moving bits. */
+function lookedUp({ gpu }: Device, fast = false): Record<string, number> {
+  return gpu?.features.has("octets") && !fast ? { LOOKED_UP: 1 } : {};
 }
 
 /** Lanes of a workgroup on this device. */

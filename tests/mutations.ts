@@ -6,123 +6,46 @@
  *
  * @module
  */
-
-import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { Device } from "../lib/device.ts";
-import { loadModel } from "../lib/llama.ts";
-import { tokenLoss, top } from "../lib/pointwise_reference.ts";
-import { oracleLogits } from "./llama_oracle.ts";
-import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
-import { fill, normal } from "./random.ts";
-import * as linear from "../lib/linear.ts";
-import * as reference from "../lib/linear_reference.ts";
+import { matvecAgrees, weights } from "./linear_cases.ts";
 import {
-  asFast,
-  asGpu,
-  asNarrow,
-  denseAgrees,
-  denseWeights,
-  dequantiseAgrees,
-  matmulAgrees,
-  matvecAgrees,
-  tokens,
-  weights,
-  within,
-} from "./linear_cases.ts";
-
-/** Something that must hold on a device. */
-export type Claim = (device: Device) => Promise<void>;
-
-const matvec = (name: string, batch = 1): Claim => (device) =>
-  matvecAgrees(device, weights(5, 93, name, 16), { batch });
-const longMatvec: Claim = (device) => matvecAgrees(device, weights(4, 8192, "fp4-asym", 256));
-const plain = (device: Device): Device => {
-  return { ...device, gpu: { ...device.gpu!, features: new Set<string>() } };
-};
-const matmul = (name: string, batch = 3): Claim => (device) =>
-  matmulAgrees(plain(device), weights(33, 93, name, 16), batch);
-const longMatmul: Claim = (device) =>
-  matmulAgrees(plain(device), weights(4, 1100, "fp4-sym", 256), 3);
-const quads = (name: string, batch = 3): Claim => (device) =>
-  matmulAgrees(device, weights(33, 93, name, 16), batch);
-const longQuads: Claim = (device) => matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3);
-const bigQuads: Claim = (device) => matmulAgrees(device, weights(130, 300, "fp4-sym", 256), 3);
-const biasedQuads: Claim = (device) =>
-  matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3, { biased: true });
-/** The same where lanes look levels up in arrays of their own: subgroups narrower than eight. */
-const narrowQuads = (name: string): Claim => (device) => quads(name)(asNarrow(device));
-/** Weights that are made f32 first, in two runs of rows. */
-const widened: Claim = (device) =>
-  matmulAgrees(asNarrow(device), weights(70, 72, "nf4-asym", 32), 33, { biased: true });
-const dequantise: Claim = (device) => dequantiseAgrees(device, weights(5, 93, "fp4-asym", 16));
-const dense = (dtype: "F32" | "F16" | "BF16", batch = 1, cols = 93): Claim => (device) =>
-  denseAgrees(device, denseWeights(5, cols, dtype), batch);
-const flushing: Claim = (device) =>
-  matvec("fp4-asym")({ ...device, gpu: { ...device.gpu!, f16Subnormals: false } });
-const treeReduction: Claim = (device) => network("llama")(plain(device));
-/** As on a GPU: activations staged, four lines a workgroup, more lanes than units. */
-const staged = (name: string, batch = 1): Claim => (device) =>
-  matvecAgrees(asGpu(device), weights(40, 2200, name, 64), { batch });
-/** Rows so few and long that they are cut into parts. */
-const inParts: Claim = (device) =>
-  matvecAgrees(asGpu(device), weights(3, 8200, "fp4-sym", 256), { biased: true });
-
-/** Rows in slices, with a bias: each slice writes and adds at its own rows. */
-const slices: Claim = async (device) => {
-  const q = weights(33, 93, "fp4-asym", 32);
-  const bias = fill(33, normal(1));
-  const x = tokens(2, 93);
-  const y = await linear.matvec(device, await linear.load(device, q, 20), x, { bias });
-  within(y, reference.matvec(q, x, { bias }), reference.matvecBound(q, x).map((b) => b + 1e-6));
-};
-
-/** A whole small network against the oracle: its own kernels are broken one by one. */
-const network =
-  (name: string, act: "all" | "steps" | "top" | "losses" = "all"): Claim => async (device) => {
-    const config = { ...CONFIGS[name], num_hidden_layers: 1 };
-    const tensors = madeWeights(config, 9);
-    const folder = await mkdtemp(join(tmpdir(), "afpq-mutation-"));
-    try {
-      await writeModel(folder, config, tensors);
-      const logits = oracleLogits(config, tensors, IDS);
-      const model = await loadModel(device, folder, { kv: "f32" });
-      if (act === "top") {
-        const wanted = top(Float32Array.from(logits.at(-1)!), 4);
-        assert.deepEqual([...(await model.top(IDS, 4)).ids], [...wanted]);
-      } else if (act === "steps") {
-        for (const [i, id] of IDS.entries()) {
-          const wanted = Float32Array.from(logits[i]);
-          within(await model.logits([id]), wanted, Float64Array.from(wanted, () => 1e-3));
-        }
-      } else {
-        const flat = Float32Array.from(logits.flat());
-        const wanted = act === "all" ? flat : tokenLoss(flat, [...IDS.slice(1), 0]).subarray(0, -1);
-        const got = act === "all" ? await model.allLogits(IDS) : await model.losses(IDS);
-        within(got, wanted, Float64Array.from(wanted, () => 1e-3));
-      }
-    } finally {
-      await rm(folder, { recursive: true });
-    }
-  };
-/** The same as a GPU runs it. */
-const asGpuNetwork = (name: string): Claim => (device) => network(name)(asGpu(device));
-/** Heads of two lanes on a GPU. */
-const HEADS_OF_20 = "qwen3, q and k norms";
-const IDS = [1, 7, 100, 23, 23, 54, 0, 99, 12, 40, 3, 77, 8, 61, 5, 2, 90, 31, 44];
+  asGpuNetwork,
+  biasedQuads,
+  bigQuads,
+  byBits,
+  type Claim,
+  dense,
+  dequantise,
+  fast,
+  fastGpu,
+  fastUneven,
+  flushing,
+  HEADS_OF_20,
+  inParts,
+  longMatmul,
+  longMatvec,
+  longQuads,
+  matmul,
+  matvec,
+  narrowQuads,
+  network,
+  plain,
+  quads,
+  slices,
+  staged,
+  treeReduction,
+  widened,
+} from "./mutation_claims.ts";
 
 /** What is replaced by what, and the claim that must notice. */
 export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   // codes to levels
-  ["halves(word & 0x8e008e00u)", "halves(word & 0x0e000e00u)", matvec("fp4-asym")],
-  ["(word << 3u) & 0x8e008e00u", "(word << 2u) & 0x8e008e00u", matvec("fp4-asym")],
-  ["(word << 6u) & 0x0e000e00u", "(word << 5u) & 0x0e000e00u", matvec("fp4-asym")],
+  ["halves(word & 0x8e008e00u)", "halves(word & 0x0e000e00u)", byBits("fp4-asym")],
+  ["(word << 3u) & 0x8e008e00u", "(word << 2u) & 0x8e008e00u", byBits("fp4-asym")],
+  ["(word << 6u) & 0x0e000e00u", "(word << 5u) & 0x0e000e00u", byBits("fp4-asym")],
   ["(word << 6u) & 0x0e000e00u", "(word << 6u) & 0x0c000e00u", matmul("fp4-sym")],
   ["(word << 1u) & 0x80008000u", "(word << 2u) & 0x80008000u", dequantise],
   ["(word << 9u) & 0x0e000e00u", "(word << 9u) & 0x0e000600u", dequantise],
-  ["(word << 8u) & 0x8c008c00u", "(word << 10u) & 0x8c008c00u", matvec("fp3-asym")],
+  ["(word << 8u) & 0x8c008c00u", "(word << 10u) & 0x8c008c00u", byBits("fp3-asym")],
   ["(a << 1u) & 0xa0a0a0a0u", "(a << 1u) & 0xa0a0a080u", matvec("fp3-asym")],
   ["(b >> 3u) & 0x0a0a0a0au", "(b >> 4u) & 0x0a0a0a0au", matmul("fp3-asym")],
   ["(b >> 24u) << 8u", "(b >> 24u) << 9u", matvec("nf3-sym")],
@@ -209,8 +132,8 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["    block[i] = mat4x4f();\n", "", longQuads],
   ["ADD || (UNITS > 64u && more)", "ADD", longQuads],
   ["select(bias[at], 0.0, more)", "bias[at]", biasedQuads],
-  ["(moved & select(0x01800000u", "(moved & select(0x01c00000u", quads("fp3-sym")],
-  ["above - abs(above)", "above", quads("fp4-sym")],
+  ["(moved & select(0x01800000u", "(moved & select(0x01c00000u", narrowQuads("fp3-sym")],
+  ["above - abs(above)", "above", narrowQuads("fp4-sym")],
   ["select(-scale.x, -scale.y, SCALING == 1u)", "-scale.x", quads("fp4-asym")],
   ["weight(word, 22, 13u, s)", "weight(word, 22, 12u, s)", quads("fp4-asym")],
   ["weight(word, -1, 29u, s)", "weight(word, 0, 29u, s)", quads("fp3-asym")],
@@ -309,16 +232,6 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["y[out], ADD ||", "0.0, ADD ||", network("llama")],
 ];
 
-const fast = (name: string): Claim => (device) =>
-  matvecAgrees(asFast(device), weights(5, 93, name, 16), { batch: 2 });
-/** Tokens of unlike sizes, which are scaled each by its own. */
-const fastUneven: Claim = (device) => {
-  const x = tokens(2, 93).map((value, i) => i < 93 ? value : 100 * value);
-  return matvecAgrees(asFast(device), weights(5, 93, "fp4-sym", 16), { batch: 2, x });
-};
-const fastGpu: Claim = (device) =>
-  matvecAgrees(asFast(asGpu(device)), weights(40, 2200, "fp4-sym", 64), { batch: 2 });
-
 /** The same in f16 arithmetic. */
 export const HALF_MUTATIONS: typeof MUTATIONS = [
   ["word << 9u) & vec4u", "word << 8u) & vec4u", fast("fp4-sym")],
@@ -344,4 +257,9 @@ export const OCTET_MUTATIONS: typeof MUTATIONS = [
   ["(word & 8u) != 0u", "(word & 4u) != 0u", matvec("nf4-asym")],
   ["levels[2u + own / 4u]", "levels[1u + own / 4u]", matvec("nf4-asym")],
   ["word >> (2u * BITS * k + BITS)", "word >> (2u * BITS * k)", matvec("nf4-sym")],
+  ["select(3u, 7u, DECODE == 0u)", "7u", matvec("fp3-asym")],
+  ["held *= 0x1p-14", "held *= 0x1p-13", matvec("fp4-asym")],
+  ["looked_up(word, 22u, 28u)", "looked_up(word, 22u, 29u)", matvec("fp4-asym")],
+  ["looked_up(word, 2u, 7u)", "looked_up(word, 3u, 7u)", matvec("fp3-sym")],
+  ["select(22, 23, DECODE == 1u)", "22", quads("fp3-asym")],
 ];

@@ -3,7 +3,8 @@
 // For devices that are a CPU with vectors of eight: there a look-up in memory is a load for each lane,
 // and a shuffle of a whole subgroup a single instruction.
 // needs:    parts/weights; subgroups of eight lanes; load_table() and lookup() by all lanes together
-// gives:    lookup(): levels of two codes; in uniform control flow alone
+// gives:    lookup(): levels of two codes; magnitude_of(): |level| of a bit decode's low bits, decoded;
+//           both in uniform control flow alone
 
 enable subgroups;
 
@@ -14,6 +15,12 @@ var<private> held: vec2f;
 fn load_table(_lane: u32, _lanes: u32) {
   let own = subgroupExclusiveAdd(1u) % 8u;
   held = vec2f(codebook.levels[own / 4u][own % 4u], codebook.levels[2u + own / 4u][own % 4u]);
+  if (DECODE != 2u) { held *= 0x1p-14; }
+}
+
+// |level| 2^-14 of the magnitude bits at the low end of a word: codes below 8 are magnitudes.
+fn magnitude_of(word: u32) -> f32 {
+  return subgroupShuffle(held.x, word & select(3u, 7u, DECODE == 0u));
 }
 
 // Level of the code in the low bits of a word.

@@ -6,7 +6,7 @@
 //
 // A level here is `decoded`: times 2^-14 for the bit decodes, which move a code's bits into an f16.
 // codebook.factor makes up for it, and for the matrix's scaleExponent, once a sum.
-// needs:    a part `table`: load_table() before decode8()
+// needs:    a part `table`: load_table() before decode8(), lookup() and magnitude_of() with it
 // spec:     unpackRow() in lib/pack.ts, groupScales() in lib/quantizer.ts
 
 override ROWS: u32;
@@ -16,6 +16,7 @@ override BITS: u32;                    // 3 or 4
 override DECODE: u32;                  // 0 e2m1, 1 e2m0, 2 table
 override SCALING: u32;                 // 0 one scale, 1 a scale a side, 2 scale and zero-point
 override F16_SUBNORMALS: bool = true;  // whether unpack2x16float keeps them
+override LOOKED_UP: bool = false;      // whether bit decodes, too, look magnitudes up
 
 override UNITS: u32 = (COLS + 31u) / 32u;
 override GROUPS: u32 = (COLS + GROUP - 1u) / GROUP;
@@ -85,8 +86,25 @@ fn half(bits: u32) -> f32 {
   return select(1.0, -1.0, bits > 0x7fffu) * select(normal, small, magnitude < 2u);
 }
 
+// The decoded level whose magnitude bits are at bit `low` of a word and whose sign is at bit `sign`.
+fn looked_up(word: u32, low: u32, sign: u32) -> f32 {
+  return bitcast<f32>(bitcast<u32>(magnitude_of(word >> low)) | ((word << (31u - sign)) & 0x80000000u));
+}
+
 // Decoded levels of the eight codes of a word.
 fn decode8(word: u32) -> Eight {
+  if (LOOKED_UP && DECODE == 0u) {
+    return Eight(
+      vec4f(looked_up(word, 9u, 15u), looked_up(word, 25u, 31u), looked_up(word, 6u, 12u), looked_up(word, 22u, 28u)),
+      vec4f(looked_up(word, 3u, 14u), looked_up(word, 19u, 30u), looked_up(word, 0u, 13u), looked_up(word, 16u, 29u)),
+    );
+  }
+  if (LOOKED_UP && DECODE == 1u) {
+    return Eight(
+      vec4f(looked_up(word, 10u, 15u), looked_up(word, 26u, 31u), looked_up(word, 8u, 13u), looked_up(word, 24u, 29u)),
+      vec4f(looked_up(word, 2u, 7u), looked_up(word, 18u, 23u), looked_up(word, 0u, 5u), looked_up(word, 16u, 21u)),
+    );
+  }
   if (DECODE == 0u) {
     return Eight(
       vec4f(halves(word & 0x8e008e00u), halves((word << 3u) & 0x8e008e00u)),

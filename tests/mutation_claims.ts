@@ -1,0 +1,128 @@
+/**
+ * What must hold of kernels on a device, for mutations.ts: products of packed and dense weights, and whole
+ * small networks against the oracle.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Device } from "../lib/device.ts";
+import { loadModel } from "../lib/llama.ts";
+import { tokenLoss, top } from "../lib/pointwise_reference.ts";
+import { oracleLogits } from "./llama_oracle.ts";
+import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
+import { fill, normal } from "./random.ts";
+import * as linear from "../lib/linear.ts";
+import * as reference from "../lib/linear_reference.ts";
+import {
+  asFast,
+  asGpu,
+  asNarrow,
+  denseAgrees,
+  denseWeights,
+  dequantiseAgrees,
+  matmulAgrees,
+  matvecAgrees,
+  tokens,
+  weights,
+  within,
+} from "./linear_cases.ts";
+
+/** Something that must hold on a device. */
+export type Claim = (device: Device) => Promise<void>;
+
+export const matvec = (name: string, batch = 1): Claim => (device) =>
+  matvecAgrees(device, weights(5, 93, name, 16), { batch });
+/** The same where bits are moved, not looked up: subgroups narrower than eight. */
+export const byBits = (name: string): Claim => (device) => matvec(name)(asNarrow(device));
+export const longMatvec: Claim = (device) =>
+  matvecAgrees(device, weights(4, 8192, "fp4-asym", 256));
+export const plain = (device: Device): Device => {
+  return { ...device, gpu: { ...device.gpu!, features: new Set<string>() } };
+};
+export const matmul = (name: string, batch = 3): Claim => (device) =>
+  matmulAgrees(plain(device), weights(33, 93, name, 16), batch);
+export const longMatmul: Claim = (device) =>
+  matmulAgrees(plain(device), weights(4, 1100, "fp4-sym", 256), 3);
+export const quads = (name: string, batch = 3): Claim => (device) =>
+  matmulAgrees(device, weights(33, 93, name, 16), batch);
+export const longQuads: Claim = (device) =>
+  matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3);
+export const bigQuads: Claim = (device) =>
+  matmulAgrees(device, weights(130, 300, "fp4-sym", 256), 3);
+export const biasedQuads: Claim = (device) =>
+  matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3, { biased: true });
+/** The same where lanes look levels up in arrays of their own: subgroups narrower than eight. */
+export const narrowQuads = (name: string): Claim => (device) => quads(name)(asNarrow(device));
+/** Weights that are made f32 first, in two runs of rows. */
+export const widened: Claim = (device) =>
+  matmulAgrees(asNarrow(device), weights(70, 72, "nf4-asym", 32), 33, { biased: true });
+export const dequantise: Claim = (device) =>
+  dequantiseAgrees(device, weights(5, 93, "fp4-asym", 16));
+export const dense = (dtype: "F32" | "F16" | "BF16", batch = 1, cols = 93): Claim => (device) =>
+  denseAgrees(device, denseWeights(5, cols, dtype), batch);
+export const flushing: Claim = (device) =>
+  byBits("fp4-asym")({ ...device, gpu: { ...device.gpu!, f16Subnormals: false } });
+export const treeReduction: Claim = (device) => network("llama")(plain(device));
+/** As on a GPU: activations staged, four lines a workgroup, more lanes than units. */
+export const staged = (name: string, batch = 1): Claim => (device) =>
+  matvecAgrees(asGpu(device), weights(40, 2200, name, 64), { batch });
+/** Rows so few and long that they are cut into parts. */
+export const inParts: Claim = (device) =>
+  matvecAgrees(asGpu(device), weights(3, 8200, "fp4-sym", 256), { biased: true });
+
+/** Rows in slices, with a bias: each slice writes and adds at its own rows. */
+export const slices: Claim = async (device) => {
+  const q = weights(33, 93, "fp4-asym", 32);
+  const bias = fill(33, normal(1));
+  const x = tokens(2, 93);
+  const y = await linear.matvec(device, await linear.load(device, q, 20), x, { bias });
+  within(y, reference.matvec(q, x, { bias }), reference.matvecBound(q, x).map((b) => b + 1e-6));
+};
+
+/** A whole small network against the oracle: its own kernels are broken one by one. */
+export const network =
+  (name: string, act: "all" | "steps" | "top" | "losses" = "all"): Claim => async (device) => {
+    const config = { ...CONFIGS[name], num_hidden_layers: 1 };
+    const tensors = madeWeights(config, 9);
+    const folder = await mkdtemp(join(tmpdir(), "afpq-mutation-"));
+    try {
+      await writeModel(folder, config, tensors);
+      const logits = oracleLogits(config, tensors, IDS);
+      const model = await loadModel(device, folder, { kv: "f32" });
+      if (act === "top") {
+        const wanted = top(Float32Array.from(logits.at(-1)!), 4);
+        assert.deepEqual([...(await model.top(IDS, 4)).ids], [...wanted]);
+      } else if (act === "steps") {
+        for (const [i, id] of IDS.entries()) {
+          const wanted = Float32Array.from(logits[i]);
+          within(await model.logits([id]), wanted, Float64Array.from(wanted, () => 1e-3));
+        }
+      } else {
+        const flat = Float32Array.from(logits.flat());
+        const wanted = act === "all" ? flat : tokenLoss(flat, [...IDS.slice(1), 0]).subarray(0, -1);
+        const got = act === "all" ? await model.allLogits(IDS) : await model.losses(IDS);
+        within(got, wanted, Float64Array.from(wanted, () => 1e-3));
+      }
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  };
+/** The same as a GPU runs it. */
+export const asGpuNetwork = (name: string): Claim => (device) => network(name)(asGpu(device));
+/** Heads of two lanes on a GPU. */
+export const HEADS_OF_20 = "qwen3, q and k norms";
+const IDS = [1, 7, 100, 23, 23, 54, 0, 99, 12, 40, 3, 77, 8, 61, 5, 2, 90, 31, 44];
+
+export const fast = (name: string): Claim => (device) =>
+  matvecAgrees(asFast(device), weights(5, 93, name, 16), { batch: 2 });
+/** Tokens of unlike sizes, which are scaled each by its own. */
+export const fastUneven: Claim = (device) => {
+  const x = tokens(2, 93).map((value, i) => i < 93 ? value : 100 * value);
+  return matvecAgrees(asFast(device), weights(5, 93, "fp4-sym", 16), { batch: 2, x });
+};
+export const fastGpu: Claim = (device) =>
+  matvecAgrees(asFast(asGpu(device)), weights(40, 2200, "fp4-sym", 64), { batch: 2 });

@@ -27,7 +27,7 @@ fn main(
   if (row >= ROWS || column >= COLS) { return; }
 
   let words = load_unit(row, column / 32u);
-  let scale = load_scales(row, column / GROUP);
+  let scale = whole_scales(row, column / GROUP);
   for (var i = 0u; i < 2u; i++) {
     let v = decode8(words[column / 16u % 2u * 2u + i]);
     let lo = weigh(v.lo, scale) * codebook.factor.x * codebook.factor.y;

@@ -15,16 +15,29 @@
  */
 
 import {
+  AF4_128,
+  AF4_32,
+  AF4_64,
+  BOF4,
+  BOF4S_128,
+  BOF4S_64,
   E2M0_MAGNITUDES,
   E2M1_MAGNITUDES,
   floatMagnitudes,
   INT3,
   INT4,
+  LLOYD3,
+  LLOYD4_128,
+  LLOYD4_16,
+  LLOYD4_32,
+  LLOYD4_64,
   NF3,
   NF4,
+  SF4,
   UINT3,
   UINT4,
 } from "./codebook.ts";
+import { f16Bits, f16Value } from "./float16.ts";
 
 /** How a code becomes its level: by moving bits, or by a table. */
 export type Decode = "e2m1" | "e2m0" | "table";
@@ -66,16 +79,37 @@ const GRIDS: Record<string, Grid> = {
   fp3: { decode: "e2m0", one: E2M0_MAGNITUDES },
   nf4: { decode: "table", one: NF4 },
   nf3: { decode: "table", one: NF3 },
+  sf4: { decode: "table", one: SF4 },
+  af4g32: { decode: "table", one: AF4_32 },
+  af4g64: { decode: "table", one: AF4_64 },
+  af4g128: { decode: "table", one: AF4_128 },
+  bof4: { decode: "table", one: BOF4 },
+  bof4sg64: { decode: "table", one: BOF4S_64 },
+  bof4sg128: { decode: "table", one: BOF4S_128 },
+  lloyd4g16: { decode: "table", one: LLOYD4_16 },
+  lloyd4g32: { decode: "table", one: LLOYD4_32 },
+  lloyd4g64: { decode: "table", one: LLOYD4_64 },
+  lloyd4g128: { decode: "table", one: LLOYD4_128 },
+  lloyd3: { decode: "table", one: LLOYD3 },
 };
 
-/** The named formats, `int4-sym` to `nf3-asym`. */
-export const formatNames: readonly string[] = Object.keys(GRIDS).flatMap((family) => [
-  `${family}-sym`,
-  `${family}-asym`,
-]);
+/** The families of the paper: what `formatNames` lists, and what examples and tests go through. */
+const PAPERS = ["int4", "int3", "fp4", "fp3", "nf4", "nf3"];
+
+/** The paper's formats, `int4-sym` to `nf3-asym`. */
+export const formatNames: readonly string[] = PAPERS.flatMap(withSides);
+
+/** The other named formats, `sf4-sym` to `lloyd3-asym`. */
+export const moreFormatNames: readonly string[] = Object.keys(GRIDS)
+  .filter((family) => !PAPERS.includes(family)).flatMap(withSides);
+
+function withSides(family: string): string[] {
+  return [`${family}-sym`, `${family}-asym`];
+}
 
 /**
- * The format of a name: one of {@linkcode formatNames}, `eXmY-sym|asym`, or
+ * The format of a name: one of {@linkcode formatNames} or {@linkcode moreFormatNames},
+ * `eXmY-sym|asym`, or
  * `custom:NUMBER,NUMBER,...-sym|asym` with up to 16 numbers.
  *
  * @throws {RangeError} if there is no such format; the message lists those there are
@@ -101,6 +135,7 @@ export function format(name: string): Format {
   const isFamily = side === undefined && isFormat(`${name}-asym`);
   throw new RangeError(
     `Cannot read "${name}" as a format must be one of ${formatNames.join(", ")}, ` +
+      `sf4|af4gN|bof4|bof4sgN|lloyd4gN|lloyd3-sym|asym, ` +
       `eXmY-sym|asym or custom:NUMBERS-sym|asym` +
       (isFamily ? `; did you mean "${name.toLowerCase()}-asym"?` : ""),
   );
@@ -161,6 +196,13 @@ export function exMy(
   const negatives = magnitudes.slice(1).map((level) => -level).reverse();
   const grid = decode === "table" ? [...negatives, ...magnitudes] : magnitudes;
   return build(name, decode, grid, symmetric ? "one" : "two");
+}
+
+/** Bits of a codebook that a file must bring along: none of a named one, else f16 or f32 levels. */
+export function codebookBits({ name, grid }: Format): number {
+  if (!name.startsWith("custom:")) return 0;
+  const halves = grid.every((level) => f16Value(f16Bits(level)) === level);
+  return grid.length * (halves ? 16 : 32);
 }
 
 /** Numbers of a `custom:` name. */

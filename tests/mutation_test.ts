@@ -134,13 +134,13 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["magnitude < 2u)", "magnitude < 1u)", flushing],
   ["select(1.0, -1.0, bits > 0x7fffu)", "1.0", flushing],
   // scales
-  ["unpack2x16float(scales[group])", "unpack2x16float(scales[group / 2u])", matvec("fp4-asym")],
+  ["unpack2x16float(scales[at])", "unpack2x16float(scales[at / 2u])", matvec("fp4-asym")],
   [
     "select((GROUPS + 1u) & ~1u, GROUPS",
     "select(GROUPS, GROUPS",
     (device) => matvecAgrees(device, weights(5, 93, "fp4-sym", 32)),
   ],
-  ["(group & 1u) == 1u", "(group & 1u) == 0u", matvec("fp4-sym")],
+  ["(at & 1u) == 1u", "(at & 1u) == 0u", matvec("fp4-sym")],
   ["vec4f(scale.y), vec4f(scale.x), level", "vec4f(scale.x), vec4f(scale.y), level", dequantise],
   ["(level - scale.y) * scale.x", "(level - scale.y - 1.0) * scale.x", matmul("int4-asym")],
   ["v.hi - scale.y", "v.hi", matvec("int4-asym")],
@@ -149,7 +149,7 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["select(1.0, 0.5, SCALING == 1u)", "1.0", matvec("fp4-asym")],
   ["add_four(abs(v.hi), hi", "add_four(v.hi, hi", matvec("fp4-asym")],
   ["let sum = low + high;", "let sum = low;", matvec("fp4-sym", 2)],
-  ["min(group + 1u, at.y + GROUPS - 1u)", "group", matvec("fp4-asym")],
+  ["min(group + 1u, GROUPS - 1u)", "group", matvec("fp4-asym")],
   ["group_sum(words, 2u, 2u", "group_sum(words, 0u, 2u", matvec("fp4-asym")],
   ["first += SPAN * SPLIT;", "first += SPAN + 1u;", longMatvec],
   ["total[i] += recent[i];", "total[i] = recent[i];", longMatvec],
@@ -218,7 +218,7 @@ const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["i < 16u; i++) { levels", "i < 15u; i++) { levels", narrow("nf4-sym")],
   // dequantise
   ["column / 16u % 2u * 2u", "column / 32u % 2u * 2u", dequantise],
-  ["load_scales(row, column / GROUP)", "load_scales(row, column / 32u)", dequantise],
+  ["whole_scales(row, column / GROUP)", "whole_scales(row, column / 32u)", dequantise],
   // dense
   [
     "bitcast<f32>(pair * 0x10000u), bitcast",

@@ -51,6 +51,41 @@ for (const formatName of [...formatNames, "e1m2-asym", "custom:-1,0,2-sym"]) {
     }));
 }
 
+test("coded scales read back as they were", () =>
+  inFolder(async (at) => {
+    const w = values(name, [rows, cols]);
+    for (const scales of ["e1m3-row", "e2m2-tensor", "e4m4-row", "e8m0-tensor"]) {
+      for (const format of ["nf4-asym", "fp3-sym", "int4-asym"]) {
+        const q = quantize(w, { rows, cols, format, group: 16, name, scales });
+        const [packed] = packedTensors(await written(at, q));
+        const { dtype: _, ...rest } = { dtype: "", ...await readPacked(packed) };
+        assert.deepEqual(rest, q);
+        assert.equal(packedBytes(q), q.codes.byteLength + q.scales.byteLength);
+      }
+    }
+  }));
+
+/** Storage of scales, and what a stranger puts at a byte: row 1 begins at byte 4, or 3. */
+const STRANGE: [string, number, number][] = [
+  ["e1m3-row", 5, 0x80], // a negative factor
+  ["e1m3-row", 5, 0x7c], // an infinite one
+  ["e1m3-row", 5, 0x00], // a subnormal one
+  ["e8m0-tensor", 4, 0], // codes that are no scale
+  ["e8m0-tensor", 4, 255],
+];
+
+for (const [scales, at, byte] of STRANGE) {
+  test(`${scales}: byte ${byte} where it makes no scale is refused`, () =>
+    inFolder(async (folder) => {
+      const w = values(name, [rows, cols]);
+      const q = quantize(w, { rows, cols, format: "nf4-sym", group: 32, name, scales });
+      q.scales[at - at % 4] ||= 1; // the low byte of a factor
+      q.scales[at] = byte;
+      const [packed] = packedTensors(await written(folder, q));
+      assert.match(await refusal(readPacked(packed)), /0 or positive, normal and finite: got bits/);
+    }));
+}
+
 test("the room kept for metadata is enough, whatever the numbers and names become", () => {
   const q = matrix("nf4-asym", 128);
   for (const odd of ["w", 'é"\n\u{1f600}', "w".repeat(1000)]) {

@@ -25,7 +25,7 @@ export interface CodedScales extends Stored {
   readonly factor: number;
   /** The true scales that codes stand for, and zero-points: [rows, groups, 2]. */
   readonly pairs: Float64Array;
-  /** Squared error that they leave. */
+  /** Squared error that they leave; 0 unless it was asked for. */
   readonly error: number;
 }
 
@@ -88,7 +88,11 @@ function chooseMargin(
   let best = 1, least = Infinity;
   for (const margin of MARGINS[scaleFormatOf(shape).factor!]) {
     const own = Float64Array.from(chosen, (row) => margin * factors[row]);
-    const { error } = withFactors(weights, { ...shape, rows }, pairs, { factors: own, clip: true });
+    const { error } = withFactors(weights, { ...shape, rows }, pairs, {
+      factors: own,
+      clip: true,
+      measure: true,
+    });
     if (error < least) [best, least] = [margin, error];
   }
   return best;
@@ -99,7 +103,7 @@ function withFactors(
   w: Float32Array,
   shape: PackedShape,
   wanted: Float64Array,
-  { factors, clip }: { factors: Float64Array; clip: boolean },
+  { factors, clip, measure = false }: { factors: Float64Array; clip: boolean; measure?: boolean },
 ): CodedScales {
   const format = scaleFormatOf(shape), [rows, stride] = scalesShape(shape);
   const stored = format.factor === "row" ? factors.slice() : factors.slice(0, 1);
@@ -120,11 +124,11 @@ function withFactors(
       if (format.factor === "row") putFactor(bytes, row * stride, factorAt(row));
     }
     gather(w, start, end, sides);
-    const codes = choose(pair);
-    for (const [i, code] of codes.entries()) {
-      putScaleCode(bytes, row * stride, codes.length * group + i, { format, code });
+    const codes = choose(pair), begin = row * stride, each = codes.length;
+    for (let i = 0; i < each; i++) {
+      putScaleCode(bytes, begin, each * group + i, { format, code: codes[i] });
     }
-    error += groupError(shape, sides, pairs, pair);
+    if (measure) error += groupError(shape, sides, pairs, pair);
     pair += 2;
   });
   const factor = format.factor === "row" ? 1 : stored[0];
@@ -155,15 +159,17 @@ function chooserOf(
       return [code, zero];
     };
   }
-  return (pair) =>
-    sides.map(({ x, count, ladder }, i) => {
+  const codes = sides.map(() => 0);
+  return (pair) => {
+    for (let i = 0; i < sides.length; i++) {
       const reaching = wanted[pair + i];
-      const code = clip && reaching > 0
-        ? searchCode(x, count, ladder, { scales, first, reaching })
+      codes[i] = clip && reaching > 0
+        ? searchCode(sides[i].x, sides[i].count, sides[i].ladder, { scales, first, reaching })
         : nearestCode(scales, first, reaching);
-      pairs[pair + i] = scales[code];
-      return code;
-    });
+      pairs[pair + i] = scales[codes[i]];
+    }
+    return codes;
+  };
 }
 
 /** The scale's code and the zero-point: of codes up to a third below the nearest the best. */

@@ -49,14 +49,21 @@ export function squaredError(
 ): number {
   const toBuckets = scale === 0 ? 0 : perUnit / scale;
   const zero = -low * perUnit;
-  let error = 0;
-  for (let i = 0; i < count; i++) {
-    const place = x[i] * toBuckets + zero;
+  let even = 0, odd = 0, i = 0; // two sums, since each would wait for its last
+  for (; i + 1 < count; i += 2) {
+    const place = x[i] * toBuckets + zero, next = x[i + 1] * toBuckets + zero;
     const bucket = place > 0 ? place < BUCKETS ? place | 0 : BUCKETS - 1 : 0;
-    const off = x[i] - nearest[bucket] * scale;
-    error += off * off;
+    const following = next > 0 ? next < BUCKETS ? next | 0 : BUCKETS - 1 : 0;
+    const off = x[i] - nearest[bucket] * scale, far = x[i + 1] - nearest[following] * scale;
+    even += off * off;
+    odd += far * far;
   }
-  return error;
+  if (i < count) {
+    const place = x[i] * toBuckets + zero;
+    const off = x[i] - nearest[place > 0 ? place < BUCKETS ? place | 0 : BUCKETS - 1 : 0] * scale;
+    even += off * off;
+  }
+  return even + odd;
 }
 
 /** Scales tried first, in units of the one that reaches the largest weight. */
@@ -117,8 +124,8 @@ function fittedScale(
 }
 
 /** Codes are tried whose scale is within these shares of the one that reaches the largest weight. */
-const LEAST_SHARE = 0.6;
-const MOST_SHARE = 1.4;
+const LEAST_SHARE = 0.7;
+const MOST_SHARE = 1.32;
 
 /** The code, among ascending scales from `first` on, at which the first `count` of x lose least. */
 export function searchCode(
@@ -132,12 +139,15 @@ export function searchCode(
   }
   const middle = nearestCode(scales, first, reaching);
   let code = middle, least = squaredError(x, count, ladder, scales[code]);
-  const attempt = (other: number) => {
-    const error = squaredError(x, count, ladder, scales[other]);
-    if (error < least) [code, least] = [other, error];
-  };
-  for (let i = middle - 1; i >= first && scales[i] >= LEAST_SHARE * reaching; i--) attempt(i);
-  for (let i = middle + 1; scales[i] <= MOST_SHARE * reaching; i++) attempt(i);
+  const low = LEAST_SHARE * reaching, high = MOST_SHARE * reaching;
+  for (let i = middle - 1; i >= first && scales[i] >= low; i--) {
+    const error = squaredError(x, count, ladder, scales[i]);
+    if (error < least) [code, least] = [i, error];
+  }
+  for (let i = middle + 1; scales[i] <= high; i++) {
+    const error = squaredError(x, count, ladder, scales[i]);
+    if (error < least) [code, least] = [i, error];
+  }
   return code;
 }
 

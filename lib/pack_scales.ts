@@ -14,7 +14,8 @@
  */
 
 import { f16Bits, f16Value } from "./float16.ts";
-import { groupsPerRow, type PackedShape, type QuantizedMatrix } from "./pack.ts";
+import { codesShape, groupsPerRow, metadataBits } from "./pack.ts";
+import type { PackedShape, QuantizedMatrix } from "./pack.ts";
 import { F16_SCALES, type ScaleFormat } from "./scale_format.ts";
 
 /** How the scales of a matrix are stored. */
@@ -42,6 +43,17 @@ export function scalesShape(shape: PackedShape): number[] {
 /** Bytes of an element of that tensor. */
 export function scaleBytes(shape: PackedShape): 1 | 2 {
   return scaleFormatOf(shape).bits < 16 ? 1 : 2;
+}
+
+/** Bytes of codes and scales together. */
+export function packedBytes(shape: PackedShape): number {
+  const scales = scalesShape(shape).reduce((a, b) => a * b, scaleBytes(shape));
+  return 4 * codesShape(shape).reduce((a, b) => a * b) + scales;
+}
+
+/** Bits that a matrix takes in all: codes, scales, a codebook of its own, a factor. */
+export function storedBits(shape: PackedShape): number {
+  return 8 * packedBytes(shape) + metadataBits(shape);
 }
 
 /** Byte at which the codes of a row begin. */

@@ -48,11 +48,6 @@ export function packedNames(name: string): { codes: string; scales: string } {
   return { codes: `${name}.codes`, scales: `${name}.scales` };
 }
 
-/** Bytes of codes and scales together. */
-export function packedBytes(shape: PackedShape): number {
-  return 4 * product(codesShape(shape)) + scaleBytes(shape) * product(scalesShape(shape));
-}
-
 /** The two tensors to write for one matrix; `make` is called once, when its codes are asked for. */
 export function packedSources(
   name: string,
@@ -244,10 +239,6 @@ function packedTensor(
   const codes = expect(names.codes, "U32", codesShape(shape));
   const scales = expect(names.scales, scaleBytes(shape) === 1 ? "U8" : "F16", scalesShape(shape));
   return { name, ...shape, codes, scales };
-}
-
-function product(shape: readonly number[]): number {
-  return shape.reduce((a, b) => a * b, 1);
 }
 
 function bytesOf(array: Uint32Array | Uint16Array | Uint8Array): Uint8Array {

@@ -9,7 +9,8 @@ const LAYERS: Record<string, string> = {
     "pattern_syntax pattern csv sampling statistics",
   numbers:
     "codebook float16 dtype format scale_format pack pack_scales rounding ladder zero_point " +
-    "group_sides scale_search stored_scales coded_scales quantizer quantization_error",
+    "group_sides scale_search stored_scales coded_scales quantizer quantization_error " +
+    "recipe lloyd budget",
   gpu: "waiting gpu launch kernels self_test native bun_webgpu bindings software_gpu " +
     "tuning_cache device timing",
   operations:
@@ -21,7 +22,7 @@ const LAYERS: Record<string, string> = {
     "choices evaluate compare",
   network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama",
   drivers:
-    "choose_tensors carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +
+    "choose_tensors choose_recipes carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +
     "inspect_checkpoint check_checkpoint generate",
   commands: "command command_quantize command_inspect command_verify command_dequantize " +
     "command_check command_devices read_options command_model command_generate command_eval " +

@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { format, formatNames } from "../lib/format.ts";
 import { type Group, groups } from "../lib/pack.ts";
+import { packedBytes } from "../lib/pack_scales.ts";
 import {
   metadataRoom,
-  packedBytes,
   packedMetadata,
   packedSources,
   packedTensors,

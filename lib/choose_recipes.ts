@@ -12,7 +12,7 @@
 import { type Option, spend } from "./budget.ts";
 import type { ChosenTensor } from "./choose_tensors.ts";
 import { widen } from "./float16.ts";
-import type { Format } from "./format.ts";
+import { type Format, specialFormats } from "./format.ts";
 import { fitLevels } from "./lloyd.ts";
 import type { Group } from "./pack.ts";
 import { storedBits } from "./pack_scales.ts";
@@ -24,12 +24,12 @@ import { F16_SCALES, type ScaleFormat, scaleFormat } from "./scale_format.ts";
 export interface RecipeOptions {
   readonly format: Format;
   readonly group: Group;
-  /** A storage of scales, or `4` or `8` for the codes of that many bits that lose least. */
-  readonly scales?: ScaleFormat | 4 | 8;
+  /** A storage of scales or its name, or `4` or `8` for the codes of that many bits that lose least. */
+  readonly scales?: ScaleFormat | string | 4 | 8;
   /** Whether scales are searched for. */
   readonly clip?: boolean;
-  /** Whether levels are fitted to each tensor. */
-  readonly codebook?: "lloyd";
+  /** Levels fitted to each tensor, or the best value for the code that `fp4` and `fp3` waste on -0. */
+  readonly codebook?: "lloyd" | "special";
   /** Bits a weight that all may take, in place of format, group and scales. */
   readonly bits?: number;
   readonly signal?: AbortSignal;
@@ -60,7 +60,7 @@ export async function chooseRecipes(
 ): Promise<Map<string, Recipe>> {
   const { bits, codebook } = options;
   const candidates = candidatesOf(options);
-  const fixed = candidates.length === 1 && codebook === undefined &&
+  const fixed = candidates.length === 1 && codebook !== "lloyd" &&
     candidates[0].scales.factor !== "tensor";
   if (fixed) return new Map([...chosen.keys()].map((name) => [name, candidates[0]]));
   const sets = setsOf(chosen), recipes: Recipe[][] = [], costs: Option[][] = [];
@@ -69,7 +69,7 @@ export async function chooseRecipes(
     options.onSample?.(set.names);
     const sample = await sampleOf(set);
     const all = promising(set, sample, candidates).map((recipe) => withFactor(sample, recipe));
-    if (codebook) all.push(...fittedTo(sample, all, bits === undefined));
+    if (codebook === "lloyd") all.push(...fittedTo(sample, all, bits === undefined));
     recipes.push(all);
     costs.push(all.map((recipe) => optionOf(set, sample, recipe)));
   }
@@ -81,14 +81,16 @@ export async function chooseRecipes(
   );
 }
 
-function candidatesOf({ format, group, scales = F16_SCALES, clip = false, bits }: RecipeOptions) {
+function candidatesOf(options: RecipeOptions): Recipe[] {
+  const { format, group, scales = F16_SCALES, clip = false, bits, codebook } = options;
   if (bits !== undefined) return candidateRecipes(bits);
   const storages = scales === 4
     ? ["e1m3-row", "e2m2-row"].map(scaleFormat)
     : scales === 8
     ? [scaleFormat("e4m4-row")]
-    : [scales];
-  return storages.map((scales): Recipe => ({ format, group, scales, clip }));
+    : [typeof scales === "string" ? scaleFormat(scales) : scales];
+  const formats = codebook === "special" ? [...specialFormats(format), format] : [format];
+  return formats.flatMap((format) => storages.map((scales) => ({ format, group, scales, clip })));
 }
 
 /** The recipes worth a closer look: those that few rows find next to the best for their cost. */

@@ -76,7 +76,8 @@ MODEL is a Hugging Face folder, of which the decoder's linears are quantised, or
   --scales NAME      how scales are stored: f16 unless told; 4 or 8, codes of that many bits under a
                      factor; or eXmY-row or eXmY-tensor, such codes with the factor of a row or all
   --clip             search each group for the scales that lose least; costs no bit
-  --codebook lloyd   fit the levels to each tensor
+  --codebook NAME    lloyd: levels fitted to each tensor; special: for fp4 and fp3, whose code of
+                     -0 then stands for the value that helps each tensor most
   --bits N           at most N bits a weight in all, and the recipe of each tensor that loses least
   --include GLOB     quantise the matrices it names in place of the default; may be repeated
   --exclude GLOB     leave out what it names; may be repeated

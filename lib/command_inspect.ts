@@ -33,7 +33,7 @@ function inspectRows({ tensors, quantized }: Inspection): Row[] {
   const bytesOf = Map.groupBy(tensors, ({ source }) => source);
   const packed = quantized.map(({ name, rows, cols, format, group, scales, bitsPerWeight }) => ({
     tensor: name,
-    dtype: format,
+    dtype: format.length > 60 ? format.replace(/^custom:.*-/, "custom-") : format,
     shape: `[${rows}, ${cols}]`,
     bytes: bytesOf.get(name)!.reduce((sum, { begin, end }) => sum + end - begin, 0),
     group,

@@ -7,6 +7,9 @@
  *   -asym   AFPQ, a scale for each side                           w = level s_pos | level s_neg
  *           for integers, in the paper's words, a zero-point      w = (level - z) s
  *
+ * Two things are made of these: `custom:` levels, and `fp4+5` or `fp3-6`, where the code of -0, which
+ * says nothing that 0 does not, stands for one value more; kernels then look all levels up.
+ *
  * Codes of `e2m1` and `e2m0` are sign and magnitude, so that kernels move their bits into an f16
  * instead of looking anything up; both zeros are 0 and the quantiser writes only +0. All other
  * codes are the index in the ascending table.
@@ -129,6 +132,8 @@ export function format(name: string): Format {
   const grid = Object.hasOwn(GRIDS, family ?? "") ? GRIDS[family] : undefined;
   if (grid?.unsigned && !symmetric) return build(name, "table", grid.unsigned, "zero-point");
   if (grid) return build(name, grid.decode, grid.one, symmetric ? "one" : "two");
+  const special = /^(fp[34])([-+](?:\d+\.?\d*|\.\d+))$/.exec(family ?? "");
+  if (special) return specialFormat(special[1], Number(special[2]), { symmetric });
   const float = /^e(\d)m(\d)$/.exec(family ?? "");
   if (float) return exMy(Number(float[1]), Number(float[2]), { symmetric });
   if (family?.startsWith("custom:")) return customFormat(numbers(name, family), { symmetric });
@@ -136,7 +141,7 @@ export function format(name: string): Format {
   throw new RangeError(
     `Cannot read "${name}" as a format must be one of ${formatNames.join(", ")}, ` +
       `sf4|af4gN|bof4|bof4sgN|lloyd4gN|lloyd3-sym|asym, ` +
-      `eXmY-sym|asym or custom:NUMBERS-sym|asym` +
+      `fp4+VALUE-sym|asym, eXmY-sym|asym or custom:NUMBERS-sym|asym` +
       (isFamily ? `; did you mean "${name.toLowerCase()}-asym"?` : ""),
   );
 }
@@ -196,6 +201,35 @@ export function exMy(
   const negatives = magnitudes.slice(1).map((level) => -level).reverse();
   const grid = decode === "table" ? [...negatives, ...magnitudes] : magnitudes;
   return build(name, decode, grid, symmetric ? "one" : "two");
+}
+
+/** Values that the free code of `fp4` and `fp3` is worth giving: arXiv 2411.11745 and 2501.04052. */
+const SPECIALS: Record<string, readonly number[]> = { fp4: [5, -5, 8, -8], fp3: [3, -3, 6, -6] };
+
+/** `fp4` or `fp3` with each value worth giving to the code of -0; none for other formats. */
+export function specialFormats({ name, scaling }: Format): Format[] {
+  const family = name.slice(0, name.indexOf("-"));
+  const symmetric = scaling === "one";
+  return (SPECIALS[family] ?? []).map((value) => specialFormat(family, value, { symmetric }));
+}
+
+/** A small float whose code of -0, which says no more than that of 0, stands for `value`. */
+function specialFormat(
+  family: string,
+  value: number,
+  { symmetric }: { symmetric: boolean },
+): Format {
+  const magnitudes = GRIDS[family].one;
+  const name = `${family}${value < 0 ? "" : "+"}${value}-${symmetric ? "sym" : "asym"}`;
+  const levels = [...magnitudes, ...magnitudes.slice(1).map((level) => -level)];
+  const level = Math.fround(value);
+  if (levels.includes(level) || !Number.isFinite(level)) {
+    throw new RangeError(
+      `Cannot read "${name}" as a format must add a finite level that ${family} lacks: got ${value}`,
+    );
+  }
+  const grid = [...levels, level].sort((a, b) => a - b);
+  return build(name, "table", grid, symmetric ? "one" : "two");
 }
 
 /** Bits of a codebook that a file must bring along: none of a named one, else f16 or f32 levels. */

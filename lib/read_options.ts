@@ -71,7 +71,7 @@ export function readRecipe(
     bits,
     scales: scales === undefined ? undefined : readScales(scales),
     clip: parsed.clip === true,
-    codebook: readOneOf("codebook", text(parsed.codebook), ["lloyd"]),
+    codebook: readOneOf("codebook", text(parsed.codebook), ["lloyd", "special"]),
   };
 }
 

@@ -76,3 +76,9 @@ test("a budget that nothing keeps is refused, and told what would", async () => 
     message: /the bits a weight must be at least 3\.\d+ here: got 3$/,
   });
 });
+
+test("the free code of FP4 gets a value, and the error falls", async () => {
+  const { recipes } = await choose({ format: format("fp4-asym"), codebook: "special" });
+  const names = [...recipes.values()].map(({ format }) => format.name);
+  assert.ok(names.every((name) => /^fp4[-+][58]-asym$/.test(name)), `${names}`);
+});

@@ -7,6 +7,7 @@ import { packRow, unpackRow } from "../lib/pack.ts";
 import { quantize } from "../lib/quantizer.ts";
 import { gpuTest } from "./gpu_devices.ts";
 import {
+  asGpu,
   CODED,
   denseAgrees,
   denseWeights,
@@ -55,6 +56,8 @@ CODED.forEach(([name, scales], i) => {
         const q = weights(rows, cols, name, group, scales);
         await matvecAgrees(device, q, { batch: 1 + step % 2, biased: step > 0 });
         await matmulAgrees(device, q, 17, { biased: step > 0 });
+        if (step === 0) await matmulAgrees(asGpu(device), q, 17); // by tiles
+        if (step === 1) await matvecAgrees(asGpu(device), q); // activations staged
         await dequantiseAgrees(device, q);
       }
     },

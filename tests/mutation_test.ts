@@ -59,6 +59,10 @@ const biasedQuads: Claim = (device) =>
 const narrow = (name: string): Claim => (device) =>
   quads(name)({ ...asGpu(device), software: true });
 const dequantise: Claim = (device) => dequantiseAgrees(device, weights(5, 93, "fp4-asym", 16));
+const coded = (name: string, scales: string, product = matvecAgrees): Claim => (device) =>
+  product(device, weights(5, 93, name, 16, scales));
+const three = (as: (device: Device) => Device): typeof matvecAgrees => (device, q) =>
+  matmulAgrees(as(device), q, 3);
 const dense = (dtype: "F32" | "F16" | "BF16", batch = 1, cols = 93): Claim => (device) =>
   denseAgrees(device, denseWeights(5, cols, dtype), batch);
 const flushing: Claim = (device) =>
@@ -114,6 +118,19 @@ const IDS = [1, 7, 100, 23, 23, 54, 0, 99, 12, 40, 3, 77, 8, 61, 5, 2, 90, 31, 4
 
 /** What is replaced by what, and the claim that must notice. */
 const MUTATIONS: [find: string, put: string, claim: Claim][] = [
+  // coded scales
+  ["+ select(0u, 2u, ROW_FACTOR)", "", coded("nf4-asym", "e1m3-row")],
+  ["coded_scale(codes >> SCALE_BITS)", "coded_scale(codes)", coded("nf4-asym", "e1m3-row")],
+  ["group * PAIR_BITS % 8u", "0u", coded("nf4-sym", "e1m3-tensor")],
+  ["extractBits(codes, 0u, SCALE_BITS)", "codes", coded("nf4-asym", "e1m3-row")],
+  ["return codebook.shared_factor", "return 1.0", coded("nf4-asym", "e1m3-tensor")],
+  ["sum *= row_factor(my_row)", "", coded("nf4-asym", "e1m3-row", three(plain))],
+  ["scaled *= row_factor(row)", "", coded("nf4-asym", "e1m3-row", three((device) => device))],
+  [
+    "select(factor, 1.0, SCALING == 2u)",
+    "factor",
+    coded("int4-asym", "e1m3-row", dequantiseAgrees),
+  ],
   // codes to levels
   ["halves(word & 0x8e008e00u)", "halves(word & 0x0e000e00u)", matvec("fp4-asym")],
   ["(word << 3u) & 0x8e008e00u", "(word << 2u) & 0x8e008e00u", matvec("fp4-asym")],

@@ -20,7 +20,15 @@
  */
 
 // Formats and the quantiser: pure
-export { customFormat, exMy, type Format, format, formatNames } from "./lib/format.ts";
+export {
+  customFormat,
+  exMy,
+  type Format,
+  format,
+  formatNames,
+  moreFormatNames,
+} from "./lib/format.ts";
+export { type ScaleFormat, scaleFormat } from "./lib/scale_format.ts";
 export { bitsPerWeight, type Group, groups, type QuantizedMatrix } from "./lib/pack.ts";
 export {
   dequantize,

@@ -241,7 +241,7 @@ async function weightOf({ matrix, parts }: Made, apart = false): Promise<GpuWeig
 }
 
 function rowsOf(matrix: QuantizedMatrix, first: number, rows: number): QuantizedMatrix {
-  const of = <T extends Uint32Array | Uint16Array>(all: T) => {
+  const of = <T extends QuantizedMatrix["codes" | "scales"]>(all: T) => {
     const stride = all.length / matrix.rows;
     return all.slice(first * stride, (first + rows) * stride) as T;
   };

@@ -10,7 +10,8 @@
 import { narrow } from "../lib/float16.ts";
 import type { Format } from "../lib/format.ts";
 import type { DenseMatrix, Matrix } from "../lib/linear_reference.ts";
-import { codesShape, type Group, type QuantizedMatrix, scalesShape } from "../lib/pack.ts";
+import { codesShape, type Group, type QuantizedMatrix } from "../lib/pack.ts";
+import { scalesShape } from "../lib/pack_scales.ts";
 import { rowCodes } from "../lib/quantizer.ts";
 
 /** A matrix of random codes. */

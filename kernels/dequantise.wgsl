@@ -43,7 +43,7 @@ fn main(
     let column = 16u * (half % (2u * UNITS));
     if (column >= COLS) { continue; }
     let words = load_unit(row, column / 32u);
-    let scale = load_scales(row, column / GROUP);
+    let scale = whole_scales(row, column / GROUP);
     let second = column / 16u % 2u == 1u;
     put_word(row, column, select(words.x, words.z, second), scale);
     put_word(row, column + 8u, select(words.y, words.w, second), scale);

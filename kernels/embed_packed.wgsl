@@ -33,7 +33,7 @@ fn main(
   if (id < FIRST_ROW || id >= FIRST_ROW + ROWS) { return; }
 
   let words = load_unit(id - FIRST_ROW, column / 32u);
-  let scale = load_scales(id - FIRST_ROW, column / GROUP);
+  let scale = whole_scales(id - FIRST_ROW, column / GROUP);
   for (var i = 0u; i < 2u; i++) {
     let v = decode8(words[column / 16u % 2u * 2u + i]);
     let lo = weigh(v.lo, scale) * codebook.factor.x * codebook.factor.y;

@@ -73,6 +73,7 @@ fn main(
       if (my_row < ROWS && my_token < tokens) {
         let at = FIRST_ROW + my_row;
         var sum = sums[j][i] * codebook.factor.x * codebook.factor.y;
+        if (SCALE_BITS < 16u) { sum *= row_factor(my_row); }
         if (BIAS) { sum += bias[at]; }
         y[my_token * OUT_ROWS + at] = select(0.0, y[my_token * OUT_ROWS + at], ADD) + sum;
       }

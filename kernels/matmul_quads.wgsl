@@ -162,7 +162,8 @@ fn put(row: u32, token: u32, sum: f32, more: bool) {
   if (row < ROWS && token < step.x) {
     let at = FIRST_ROW + row;
     let out = token * OUT_ROWS + at;
-    let scaled = sum * codebook.factor.x * codebook.factor.y;
+    var scaled = sum * codebook.factor.x * codebook.factor.y;
+    if (SCALE_BITS < 16u) { scaled *= row_factor(row); }
     var start = 0.0;
     if (BIAS) { start = select(bias[at], 0.0, more); }
     y[out] = select(0.0, y[out], ADD || (UNITS > 64u && more)) + (scaled + start);

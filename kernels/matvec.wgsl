@@ -89,11 +89,11 @@ fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f
 
 // The same over one unit; groups of 16 columns have two in it. `at` is of the row's first unit and group.
 fn unit_sum(words: vec4u, at: vec2u, unit: u32, token: u32) -> f32 {
-  let group = at.y + unit * 32u / GROUP;
-  if (GROUP >= 32u) { return group_sum(words, 0u, 4u, scales_at(group), token); }
-  let last = min(group + 1u, at.y + GROUPS - 1u); // a short last unit has one group
-  return group_sum(words, 0u, 2u, scales_at(group), token) +
-    group_sum(words, 2u, 2u, scales_at(last), token);
+  let group = unit * 32u / GROUP;
+  if (GROUP >= 32u) { return group_sum(words, 0u, 4u, scales_at(at.y, group), token); }
+  let last = min(group + 1u, GROUPS - 1u); // a short last unit has one group
+  return group_sum(words, 0u, 2u, scales_at(at.y, group), token) +
+    group_sum(words, 2u, 2u, scales_at(at.y, last), token);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -140,8 +140,12 @@ fn main(
   }
 
   // add up the lanes of a line and write
-  for (var token = 0u; token < BATCH; token++) {
-    for (var r = 0u; r < TALL; r++) { leave(lane, r, token, total[token * TALL + r]); }
+  for (var r = 0u; r < TALL; r++) {
+    var factor = 1.0;
+    if (SCALE_BITS < 16u) { factor = row_factor(row_of(block * LINES + lane / SPAN, r)); }
+    for (var token = 0u; token < BATCH; token++) {
+      leave(lane, r, token, total[token * TALL + r] * factor);
+    }
   }
   workgroupBarrier();
   let once = select(1.0, 0.5, SCALING == 1u);

@@ -12,8 +12,11 @@ const KEY = "quantization_config";
 /** What readers of a quantised checkpoint find in its config.json. */
 export interface QuantizationConfig {
   readonly quant_method: "afpq";
+  /** "mixed" where matrices differ, as are the next two. */
   readonly format: string;
-  readonly group: number | "row";
+  readonly group: number | "row" | "mixed";
+  /** Storage of scales, where they are codes. */
+  readonly scales?: string;
   /** Version of the packed layout. */
   readonly layout: number;
 }

@@ -37,6 +37,7 @@ import {
   readFormat,
   readGroup,
   readOneOf,
+  readRecipe,
   text,
   UsageError,
 } from "./read_options.ts";
@@ -173,6 +174,7 @@ function actionOf(name: CommandName, parsed: Args): Action {
         dryRun: parsed["dry-run"] === true,
         format: readFormat(text(parsed.format) ?? "nf4-asym"),
         group: readGroup(text(parsed.group) ?? "128"),
+        ...readRecipe(parsed),
         include: parsed.include as string[],
         exclude: parsed.exclude as string[],
       };

@@ -58,8 +58,8 @@ const COMMON_HELP = `
 
 const quantize: CommandUsage = {
   words: ["MODEL"],
-  string: ["out", "format", "group", "include", "exclude"],
-  boolean: ["dry-run", "force"],
+  string: ["out", "format", "group", "scales", "codebook", "bits", "include", "exclude"],
+  boolean: ["clip", "dry-run", "force"],
   collect: ["include", "exclude"],
   required: ["out"],
   summary: "quantise a checkpoint into a folder",
@@ -70,8 +70,15 @@ MODEL is a Hugging Face folder, of which the decoder's linears are quantised, or
 
   -o, --out OUT      folder to write; it appears whole or not at all
   --format NAME      int4|int3|fp4|fp3|nf4|nf3 and -sym or -asym, eXmY-asym (small floats), or
-                     custom:-1,-.5,0,.5,1-asym (up to 16 levels); nf4-asym unless told
+                     custom:-1,-.5,0,.5,1-asym (up to 16 levels); nf4-asym unless told. Also sf4,
+                     af4gN, bof4, bof4sgN, lloyd4gN (N a group's columns), lloyd3
   --group N          columns that share scales: 16, 32, 64, 128, 256 or row; 128 unless told
+  --scales NAME      how scales are stored: f16 unless told; 4 or 8, codes of that many bits under a
+                     factor; or eXmY-row or eXmY-tensor, such codes with the factor of a row or all
+  --clip             search each group for the scales that lose least; costs no bit
+  --codebook NAME    lloyd: levels fitted to each tensor; special: for fp4 and fp3, whose code of
+                     -0 then stands for the value that helps each tensor most
+  --bits N           at most N bits a weight in all, and the recipe of each tensor that loses least
   --include GLOB     quantise the matrices it names in place of the default; may be repeated
   --exclude GLOB     leave out what it names; may be repeated
   --dry-run          say what would be quantised and how big it gets, write nothing
@@ -80,6 +87,7 @@ ${COMMON_HELP.slice(1)}
 
 examples
   afpq quantize llama-3-8b -o llama-3-8b-nf4
+  afpq quantize llama-3-8b -o llama-3-8b-4bit --bits 4.25
   afpq quantize model.safetensors -o packed --format fp4-asym --group 64
   afpq quantize llama-3-8b -o out --include '*.mlp.*' --exclude '*.layers.0.*' --dry-run`,
 };

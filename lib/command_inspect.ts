@@ -29,16 +29,21 @@ function inspectRows({ tensors, quantized }: Inspection): Row[] {
     bytes: end - begin,
   }));
   if (!quantized) return told;
+  const coded = quantized.some(({ scales }) => scales !== undefined);
   const bytesOf = Map.groupBy(tensors, ({ source }) => source);
-  const packed = quantized.map(({ name, rows, cols, format, group, bitsPerWeight }) => ({
+  const packed = quantized.map(({ name, rows, cols, format, group, scales, bitsPerWeight }) => ({
     tensor: name,
-    dtype: format,
+    dtype: format.length > 60 ? format.replace(/^custom:.*-/, "custom-") : format,
     shape: `[${rows}, ${cols}]`,
     bytes: bytesOf.get(name)!.reduce((sum, { begin, end }) => sum + end - begin, 0),
     group,
+    ...(coded && { scales: scales ?? "f16" }),
     "bits/weight": bitsPerWeight,
   }));
-  return [...packed, ...told.map((row) => ({ ...row, group: "", "bits/weight": "" }))];
+  return [
+    ...packed,
+    ...told.map((row) => ({ ...row, group: "", ...(coded && { scales: "" }), "bits/weight": "" })),
+  ];
 }
 
 function summaryLine({ tensors, quantized, bitsPerWeight }: Inspection): string {

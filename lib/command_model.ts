@@ -9,7 +9,8 @@ import type { CommandContext } from "./command.ts";
 import { type Accuracy, type Binding, type Device, openDevice } from "./device.ts";
 import { type LanguageModel, loadModel } from "./llama.ts";
 import { type ModelConfig, openModelConfig } from "./model_config.ts";
-import { packedBytes, packedTensors } from "./packed_tensors.ts";
+import { packedBytes } from "./pack_scales.ts";
+import { packedTensors } from "./packed_tensors.ts";
 import type { Args } from "./parse_args.ts";
 import { bytesText } from "./progress.ts";
 import {

@@ -13,7 +13,16 @@ import { type Row, told } from "./report.ts";
 export interface QuantizeCommandOptions extends
   Pick<
     QuantizeCheckpointOptions,
-    "format" | "group" | "include" | "exclude" | "force" | "dryRun"
+    | "format"
+    | "group"
+    | "scales"
+    | "clip"
+    | "codebook"
+    | "bits"
+    | "include"
+    | "exclude"
+    | "force"
+    | "dryRun"
   > {
   readonly model: string;
   readonly out: string;
@@ -45,6 +54,7 @@ function summaryLine(done: QuantizeSummary, dryRun: boolean): string {
 
 /** One row for all tensors that differ in numbers only. */
 function kindRows(tensors: readonly TensorSummary[]): Row[] {
+  const coded = tensors.some(({ scales }) => scales !== undefined);
   const kinds = Map.groupBy(tensors, ({ name, rows, cols }) => {
     return `${name.replace(/\d+/g, "N")} [${rows}, ${cols}]`;
   });
@@ -60,8 +70,9 @@ function kindRows(tensors: readonly TensorSummary[]): Row[] {
       tensor: name,
       shape,
       count: same.length,
-      format: same[0].format,
-      group: same[0].group,
+      format: formatTold(same),
+      group: common(same.map(({ group }) => group)),
+      ...(coded && { scales: common(same.map(({ scales }) => scales ?? "f16")) }),
       "bits/weight": mean(({ bitsPerWeight }) => bitsPerWeight),
       ...(known && {
         NMSE: mean(({ nmse }) => nmse!),
@@ -69,4 +80,13 @@ function kindRows(tensors: readonly TensorSummary[]): Row[] {
       }),
     };
   });
+}
+
+/** The format of all; a codebook of a tensor's own is not spelt out. */
+function formatTold(tensors: readonly TensorSummary[]): string {
+  return String(common(tensors.map(({ format }) => format.replace(/^custom:.*-/, "fitted-"))));
+}
+
+function common<T>(values: readonly T[]): T | "mixed" {
+  return values.every((value) => value === values[0]) ? values[0] : "mixed";
 }

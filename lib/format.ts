@@ -7,6 +7,9 @@
  *   -asym   AFPQ, a scale for each side                           w = level s_pos | level s_neg
  *           for integers, in the paper's words, a zero-point      w = (level - z) s
  *
+ * Two things are made of these: `custom:` levels, and `fp4+5` or `fp3-6`, where the code of -0, which
+ * says nothing that 0 does not, stands for one value more; kernels then look all levels up.
+ *
  * Codes of `e2m1` and `e2m0` are sign and magnitude, so that kernels move their bits into an f16
  * instead of looking anything up; both zeros are 0 and the quantiser writes only +0. All other
  * codes are the index in the ascending table.
@@ -15,16 +18,29 @@
  */
 
 import {
+  AF4_128,
+  AF4_32,
+  AF4_64,
+  BOF4,
+  BOF4S_128,
+  BOF4S_64,
   E2M0_MAGNITUDES,
   E2M1_MAGNITUDES,
   floatMagnitudes,
   INT3,
   INT4,
+  LLOYD3,
+  LLOYD4_128,
+  LLOYD4_16,
+  LLOYD4_32,
+  LLOYD4_64,
   NF3,
   NF4,
+  SF4,
   UINT3,
   UINT4,
 } from "./codebook.ts";
+import { f16Bits, f16Value } from "./float16.ts";
 
 /** How a code becomes its level: by moving bits, or by a table. */
 export type Decode = "e2m1" | "e2m0" | "table";
@@ -66,16 +82,37 @@ const GRIDS: Record<string, Grid> = {
   fp3: { decode: "e2m0", one: E2M0_MAGNITUDES },
   nf4: { decode: "table", one: NF4 },
   nf3: { decode: "table", one: NF3 },
+  sf4: { decode: "table", one: SF4 },
+  af4g32: { decode: "table", one: AF4_32 },
+  af4g64: { decode: "table", one: AF4_64 },
+  af4g128: { decode: "table", one: AF4_128 },
+  bof4: { decode: "table", one: BOF4 },
+  bof4sg64: { decode: "table", one: BOF4S_64 },
+  bof4sg128: { decode: "table", one: BOF4S_128 },
+  lloyd4g16: { decode: "table", one: LLOYD4_16 },
+  lloyd4g32: { decode: "table", one: LLOYD4_32 },
+  lloyd4g64: { decode: "table", one: LLOYD4_64 },
+  lloyd4g128: { decode: "table", one: LLOYD4_128 },
+  lloyd3: { decode: "table", one: LLOYD3 },
 };
 
-/** The named formats, `int4-sym` to `nf3-asym`. */
-export const formatNames: readonly string[] = Object.keys(GRIDS).flatMap((family) => [
-  `${family}-sym`,
-  `${family}-asym`,
-]);
+/** The families of the paper: what `formatNames` lists, and what examples and tests go through. */
+const PAPERS = ["int4", "int3", "fp4", "fp3", "nf4", "nf3"];
+
+/** The paper's formats, `int4-sym` to `nf3-asym`. */
+export const formatNames: readonly string[] = PAPERS.flatMap(withSides);
+
+/** The other named formats, `sf4-sym` to `lloyd3-asym`. */
+export const moreFormatNames: readonly string[] = Object.keys(GRIDS)
+  .filter((family) => !PAPERS.includes(family)).flatMap(withSides);
+
+function withSides(family: string): string[] {
+  return [`${family}-sym`, `${family}-asym`];
+}
 
 /**
- * The format of a name: one of {@linkcode formatNames}, `eXmY-sym|asym`, or
+ * The format of a name: one of {@linkcode formatNames} or {@linkcode moreFormatNames},
+ * `eXmY-sym|asym`, or
  * `custom:NUMBER,NUMBER,...-sym|asym` with up to 16 numbers.
  *
  * @throws {RangeError} if there is no such format; the message lists those there are
@@ -95,13 +132,16 @@ export function format(name: string): Format {
   const grid = Object.hasOwn(GRIDS, family ?? "") ? GRIDS[family] : undefined;
   if (grid?.unsigned && !symmetric) return build(name, "table", grid.unsigned, "zero-point");
   if (grid) return build(name, grid.decode, grid.one, symmetric ? "one" : "two");
+  const special = /^(fp[34])([-+](?:\d+\.?\d*|\.\d+))$/.exec(family ?? "");
+  if (special) return specialFormat(special[1], Number(special[2]), { symmetric });
   const float = /^e(\d)m(\d)$/.exec(family ?? "");
   if (float) return exMy(Number(float[1]), Number(float[2]), { symmetric });
   if (family?.startsWith("custom:")) return customFormat(numbers(name, family), { symmetric });
   const isFamily = side === undefined && isFormat(`${name}-asym`);
   throw new RangeError(
     `Cannot read "${name}" as a format must be one of ${formatNames.join(", ")}, ` +
-      `eXmY-sym|asym or custom:NUMBERS-sym|asym` +
+      `sf4|af4gN|bof4|bof4sgN|lloyd4gN|lloyd3-sym|asym, ` +
+      `fp4+VALUE-sym|asym, eXmY-sym|asym or custom:NUMBERS-sym|asym` +
       (isFamily ? `; did you mean "${name.toLowerCase()}-asym"?` : ""),
   );
 }
@@ -161,6 +201,42 @@ export function exMy(
   const negatives = magnitudes.slice(1).map((level) => -level).reverse();
   const grid = decode === "table" ? [...negatives, ...magnitudes] : magnitudes;
   return build(name, decode, grid, symmetric ? "one" : "two");
+}
+
+/** Values that the free code of `fp4` and `fp3` is worth giving: arXiv 2411.11745 and 2501.04052. */
+const SPECIALS: Record<string, readonly number[]> = { fp4: [5, -5, 8, -8], fp3: [3, -3, 6, -6] };
+
+/** `fp4` or `fp3` with each value worth giving to the code of -0; none for other formats. */
+export function specialFormats({ name, scaling }: Format): Format[] {
+  const family = name.slice(0, name.indexOf("-"));
+  const symmetric = scaling === "one";
+  return (SPECIALS[family] ?? []).map((value) => specialFormat(family, value, { symmetric }));
+}
+
+/** A small float whose code of -0, which says no more than that of 0, stands for `value`. */
+function specialFormat(
+  family: string,
+  value: number,
+  { symmetric }: { symmetric: boolean },
+): Format {
+  const magnitudes = GRIDS[family].one;
+  const name = `${family}${value < 0 ? "" : "+"}${value}-${symmetric ? "sym" : "asym"}`;
+  const levels = [...magnitudes, ...magnitudes.slice(1).map((level) => -level)];
+  const level = Math.fround(value);
+  if (levels.includes(level) || !Number.isFinite(level)) {
+    throw new RangeError(
+      `Cannot read "${name}" as a format must add a finite level that ${family} lacks: got ${value}`,
+    );
+  }
+  const grid = [...levels, level].sort((a, b) => a - b);
+  return build(name, "table", grid, symmetric ? "one" : "two");
+}
+
+/** Bits of a codebook that a file must bring along: none of a named one, else f16 or f32 levels. */
+export function codebookBits({ name, grid }: Format): number {
+  if (!name.startsWith("custom:")) return 0;
+  const halves = grid.every((level) => f16Value(f16Bits(level)) === level);
+  return grid.length * (halves ? 16 : 32);
 }
 
 /** Numbers of a `custom:` name. */

@@ -12,7 +12,8 @@ import { relative } from "node:path";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import type { Shape } from "./dtype.ts";
 import type { Group } from "./pack.ts";
-import { packedBytes, type PackedTensor, packedTensors } from "./packed_tensors.ts";
+import { storedBits } from "./pack_scales.ts";
+import { type PackedTensor, packedTensors } from "./packed_tensors.ts";
 
 /** A tensor; offsets are bytes in its file's data, extents above 2^53 - 1 are strings. */
 export interface InspectedTensor {
@@ -41,6 +42,8 @@ export interface InspectedMatrix {
   readonly bitsPerWeight: number;
   readonly scaleExponent: number;
   readonly underflows: number;
+  /** Storage of its scales, where they are codes. */
+  readonly scales?: string;
 }
 
 /** What is there; the last four only of what is quantised, format and group where uniform. */
@@ -67,7 +70,7 @@ export async function inspectCheckpoint(path: string): Promise<Inspection> {
   const metadata = mergedMetadata(checkpoint);
   if (matrices.length === 0) return { path, metadata, tensors };
   const weights = matrices.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
-  const bits = matrices.reduce((sum, matrix) => sum + 8 * packedBytes(matrix), 0);
+  const bits = matrices.reduce((sum, matrix) => sum + storedBits(matrix), 0);
   return {
     path,
     metadata,
@@ -110,7 +113,7 @@ function told(shape: Shape): readonly (number | string)[] {
 
 function inspectedMatrix(matrix: PackedTensor): InspectedMatrix {
   const { name, dtype, rows, cols, format, group, scaleExponent, underflows } = matrix;
-  const bitsPerWeight = 8 * packedBytes(matrix) / (rows * cols);
+  const bitsPerWeight = storedBits(matrix) / (rows * cols);
   return {
     name,
     dtype,
@@ -121,6 +124,7 @@ function inspectedMatrix(matrix: PackedTensor): InspectedMatrix {
     bitsPerWeight,
     scaleExponent,
     underflows,
+    ...(matrix.scaleFormat && { scales: matrix.scaleFormat.name }),
   };
 }
 

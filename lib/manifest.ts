@@ -39,6 +39,8 @@ export interface TensorReport {
   readonly group: number | "row";
   readonly rows: number;
   readonly cols: number;
+  /** Storage of scales, where they are codes. */
+  readonly scales?: string;
   readonly bitsPerWeight: number;
   /** Relative mean square error: sum((w' - w)^2) / sum(w^2). */
   readonly nmse: number;

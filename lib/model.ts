@@ -133,7 +133,8 @@ function matrixSource(reader: Reader, name: string, rows: number, cols: number):
   const matrix = reader.packed.get(name);
   if (matrix) {
     expectShape(name, [matrix.rows, matrix.cols], [rows, cols]);
-    const kind = `${matrix.format.name} ${matrix.group} ${matrix.scaleExponent}`;
+    const { format, group, scaleExponent, scaleFormat, factor } = matrix;
+    const kind = [format.name, group, scaleExponent, scaleFormat?.name, factor].join(" ");
     return { rows, cols, kind, read: () => readPacked(matrix) };
   }
   const tensor = floatTensor(reader, name, [rows, cols]);

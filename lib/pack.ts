@@ -18,13 +18,13 @@
  *   e2m0     the same with bits 15 and 11..10; pair k lies SHIFT[k] bits lower, in one piece, and the
  *            free bits {14, 12, 6, 4} of three halves are just the twelve of a fourth
  *
- * Scales are f16: [rows, groups, 2] with a pair a group (positive, negative | scale, zero-point), or
- * [rows, groups] with one, `groups` then rounded up to even so that rows start at whole words.
+ * Where scales lie says pack_scales.ts.
  *
  * @module
  */
 
-import type { Decode, Format } from "./format.ts";
+import { codebookBits, type Decode, type Format } from "./format.ts";
+import type { ScaleFormat } from "./scale_format.ts";
 
 /** Version of this layout; files of any other are refused. */
 export const LAYOUT_VERSION = 1;
@@ -46,6 +46,8 @@ export interface PackedShape {
   readonly cols: number;
   readonly format: Format;
   readonly group: Group;
+  /** How scales are stored; f16 where there is none. */
+  readonly scaleFormat?: ScaleFormat;
 }
 
 /** W [rows, cols] as codes and scales, on disk and on the device alike. */
@@ -58,8 +60,10 @@ export interface QuantizedMatrix extends PackedShape {
   readonly underflows: number;
   /** [rows, words a row] */
   readonly codes: Uint32Array<ArrayBuffer>;
-  /** f16 bits, see {@linkcode scalesShape} */
-  readonly scales: Uint16Array<ArrayBuffer>;
+  /** f16 bits, or bytes of codes: see pack_scales.ts. */
+  readonly scales: Uint16Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
+  /** That all scales share, in [1, 2) and an f16; 1 unless told. */
+  readonly factor?: number;
 }
 
 /** Refuses a group that is not one of {@linkcode groups}. */
@@ -86,17 +90,15 @@ export function codesShape({ rows, cols, format }: PackedShape): [number, number
   return [rows, format.bits * unitsPerRow(cols)];
 }
 
-/** Shape of the F16 tensor of scales: [rows, groups, 2], or [rows, groups rounded up to even]. */
-export function scalesShape(shape: PackedShape): number[] {
-  const groups = groupsPerRow(shape);
-  return shape.format.scaling === "one"
-    ? [shape.rows, groups + groups % 2]
-    : [shape.rows, groups, 2];
+/** Bits beside codes and scales: of a codebook of the matrix' own, and of its factor. */
+export function metadataBits({ format, scaleFormat }: PackedShape): number {
+  return codebookBits(format) + (scaleFormat?.factor === "tensor" ? 16 : 0);
 }
 
-/** Bits that codes and scales take, for each weight of W. */
+/** Bits that codes, scales, codebook and factor take, for each weight of W. */
 export function bitsPerWeight(q: QuantizedMatrix): number {
-  return 8 * (q.codes.byteLength + q.scales.byteLength) / (q.rows * q.cols);
+  const stored = 8 * (q.codes.byteLength + q.scales.byteLength);
+  return (stored + metadataBits(q)) / (q.rows * q.cols);
 }
 
 /** Sign bits of e2m1 pairs: pair k has its sign this far below bit 15. */

@@ -2,10 +2,12 @@
  * How a quantised matrix stands in a safetensors file; no other file knows.
  *
  *   NAME.codes   U32  [rows, words a row]                        pack.ts
- *   NAME.scales  F16  [rows, groups, 2] or [rows, groups, even]  pack.ts
+ *   NAME.scales  F16  [rows, groups, 2] or [rows, groups, even]  pack_scales.ts
+ *                U8   [rows, bytes a row] where they are codes
  *   __metadata__      "format": "afpq", "layout": LAYOUT_VERSION, and for each matrix
  *                     "afpq:NAME": {"format", "group", "rows", "cols", "scaleExponent",
- *                                   "underflows", "dtype"}
+ *                                   "underflows", "dtype"}, of coded scales also "scales", and
+ *                                   "factor" where the tensor has one
  *
  * NAME is the source tensor's full name, `dtype` what it was made from. Metadata of the source
  * stays; its entries that would collide with ours move to "source:KEY" and come back when the
@@ -16,29 +18,24 @@
  */
 import { DTYPE_BITS } from "./dtype.ts";
 import type { FloatDtype } from "./float16.ts";
-import { type Format, format as formatOf } from "./format.ts";
 import {
   codesShape,
-  expectGroup,
-  type Group,
+  groupsPerRow,
   LAYOUT_VERSION,
   type PackedShape,
   type QuantizedMatrix,
-  scalesShape,
 } from "./pack.ts";
+import { codesStart, scaleBytes, scaleFormatOf, scalesShape } from "./pack_scales.ts";
+import { claimsText, type PackedClaims, readClaims } from "./packed_claims.ts";
 import type { SafetensorsFile, Tensor } from "./safetensors.ts";
 import { show } from "./safetensors_header.ts";
 import type { TensorSource } from "./safetensors_writer.ts";
-import { parseStrictJson, quote } from "./strict_json.ts";
+import { quote } from "./strict_json.ts";
 
 /** A quantised matrix as a file describes it; codes and scales are read when asked for. */
-export interface PackedTensor extends PackedShape {
+export interface PackedTensor extends PackedClaims {
   /** Name of the source tensor. */
   readonly name: string;
-  readonly scaleExponent: number;
-  readonly underflows: number;
-  /** What the source tensor was made of. */
-  readonly dtype: FloatDtype;
   readonly codes: Tensor;
   readonly scales: Tensor;
 }
@@ -51,11 +48,6 @@ export function packedNames(name: string): { codes: string; scales: string } {
   return { codes: `${name}.codes`, scales: `${name}.scales` };
 }
 
-/** Bytes of codes and scales together. */
-export function packedBytes(shape: PackedShape): number {
-  return 4 * product(codesShape(shape)) + 2 * product(scalesShape(shape));
-}
-
 /** The two tensors to write for one matrix; `make` is called once, when its codes are asked for. */
 export function packedSources(
   name: string,
@@ -63,7 +55,7 @@ export function packedSources(
   make: () => Promise<QuantizedMatrix>,
 ): [codes: TensorSource, scales: TensorSource] {
   const names = packedNames(name);
-  let scales: Uint16Array | null = null;
+  let scales: QuantizedMatrix["scales"] | null = null;
   return [{
     name: names.codes,
     dtype: "U32",
@@ -75,7 +67,7 @@ export function packedSources(
     },
   }, {
     name: names.scales,
-    dtype: "F16",
+    dtype: scaleBytes(shape) === 1 ? "U8" : "F16",
     shape: scalesShape(shape),
     bytes() {
       const bytes = bytesOf(scales!);
@@ -86,11 +78,8 @@ export function packedSources(
 }
 
 /** What one matrix adds to `__metadata__`. */
-export interface PackedFacts extends PackedShape {
+export interface PackedFacts extends PackedClaims {
   readonly name: string;
-  readonly scaleExponent: number;
-  readonly underflows: number;
-  readonly dtype: FloatDtype;
 }
 
 /** `__metadata__` of a file that holds these matrices and was made from one with `source`. */
@@ -105,7 +94,7 @@ export function packedMetadata(
     ["format", "afpq"],
     ["layout", String(LAYOUT_VERSION)],
     ...kept,
-    ...matrices.map((matrix) => [KEY + matrix.name, factsText(matrix)] as const),
+    ...matrices.map((matrix) => [KEY + matrix.name, claimsText(matrix)] as const),
   ]);
 }
 
@@ -128,6 +117,7 @@ export function metadataRoom(
     ...matrix,
     scaleExponent: -9999,
     underflows: Number.MAX_SAFE_INTEGER,
+    ...(matrix.scaleFormat?.factor === "tensor" && { factor: 1.1111111111 }),
   }));
   const json = JSON.stringify(packedMetadata(source, widest));
   return new TextEncoder().encode(`"__metadata__":${json},`).length;
@@ -164,10 +154,10 @@ export function packedTensors(file: SafetensorsFile): PackedTensor[] {
  * @throws {RangeError} as {@linkcode readScales}
  */
 export async function readPacked(packed: PackedTensor): Promise<QuantizedMatrix> {
-  const { name, rows, cols, format, group, scaleExponent, underflows } = packed;
+  const { codes: tensor, dtype: _, ...facts } = packed;
   const scales = await readScales(packed);
-  const codes = new Uint32Array((await packed.codes.bytes()).buffer);
-  return { name, rows, cols, format, group, scaleExponent, underflows, codes, scales };
+  const codes = new Uint32Array((await tensor.bytes()).buffer);
+  return { ...facts, codes, scales };
 }
 
 /**
@@ -175,35 +165,54 @@ export async function readPacked(packed: PackedTensor): Promise<QuantizedMatrix>
  *
  * @throws {RangeError} if a scale is negative, infinite, NaN or subnormal
  */
-export async function readScales(
-  { scales: tensor }: PackedTensor,
-): Promise<Uint16Array<ArrayBuffer>> {
-  const scales = new Uint16Array((await tensor.bytes()).buffer);
-  const bad = scales.findIndex((bits) => bits !== 0 && !(bits >= 0x0400 && bits < 0x7c00));
-  if (bad < 0) return scales;
+export async function readScales(packed: PackedTensor): Promise<QuantizedMatrix["scales"]> {
+  const { scales: tensor } = packed, bytes = await tensor.bytes();
+  if (scaleBytes(packed) === 1) {
+    refuseCodes(packed, bytes);
+    return bytes;
+  }
+  const scales = new Uint16Array(bytes.buffer);
+  const bad = scales.findIndex((bits) => !isScale(bits));
+  if (bad >= 0) refuseScale(tensor, "f16 scales", scales[bad], bad);
+  return scales;
+}
+
+/** Whether f16 bits are 0, or of a positive, normal and finite number. */
+function isScale(bits: number): boolean {
+  return bits === 0 || (bits >= 0x0400 && bits < 0x7c00);
+}
+
+function refuseScale(tensor: Tensor, what: string, bits: number, at: number): never {
   throw new RangeError(
-    `Cannot read ${quote(tensor.name)} ${show(tensor.shape)} of ${quote(tensor.file)} as f16 ` +
-      `scales must be 0 or positive, normal and finite: got bits 0x${
-        scales[bad].toString(16).padStart(4, "0")
-      } at ${bad}`,
+    `Cannot read ${quote(tensor.name)} ${show(tensor.shape)} of ${quote(tensor.file)} as ${what} ` +
+      `must be 0 or positive, normal and finite: got bits 0x${
+        bits.toString(16).padStart(4, "0")
+      } at ${at}`,
   );
+}
+
+/** Refuses factors of rows that are no scale, and codes that stand for none (e8m0's 0 and 255). */
+function refuseCodes(packed: PackedTensor, bytes: Uint8Array): void {
+  const { rows, scales: tensor, format } = packed, coded = scaleFormatOf(packed);
+  const stride = bytes.length / rows, start = codesStart(coded);
+  for (let row = 0; start > 0 && row < rows; row++) {
+    const factor = bytes[row * stride] | bytes[row * stride + 1] << 8;
+    if (!isScale(factor)) refuseScale(tensor, "factors of rows", factor, row * stride);
+  }
+  if (coded.bits - coded.mantissa < 8) return;
+  const step = format.scaling === "zero-point" ? 2 : 1;
+  const last = format.scaling === "one" ? groupsPerRow(packed) : 2 * groupsPerRow(packed);
+  for (let row = 0; row < rows; row++) {
+    for (let at = row * stride + start; at < row * stride + start + last; at += step) {
+      if (bytes[at] === 0 || bytes[at] === 255) {
+        refuseScale(tensor, "codes of scales", bytes[at], at);
+      }
+    }
+  }
 }
 
 function isOurs(key: string): boolean {
   return key === "format" || key === "layout" || key.startsWith(KEY) || key.startsWith(KEPT);
-}
-
-function factsText(facts: PackedFacts): string {
-  const { format, group, rows, cols, scaleExponent, underflows, dtype } = facts;
-  return JSON.stringify({
-    format: format.name,
-    group,
-    rows,
-    cols,
-    scaleExponent,
-    underflows,
-    dtype,
-  });
 }
 
 function packedTensor(
@@ -219,76 +228,20 @@ function packedTensor(
       }`,
     );
   };
-  const shape = claimedShape(name, text, fail);
+  const shape = readClaims(name, text, fail);
   const names = packedNames(name);
-  const expect = (tensorName: string, dtype: "U32" | "F16", wanted: number[]) => {
+  const expect = (tensorName: string, dtype: "U32" | "F16" | "U8", wanted: number[]) => {
     const tensor = tensors.get(tensorName) ?? fail(`${quote(tensorName)} must be there`, "none");
     const got = `${tensor.dtype} ${show(tensor.shape)}`;
     const rule = `${quote(tensorName)} must be ${dtype} ${show(wanted)}`;
     return got === `${dtype} ${show(wanted)}` ? tensor : fail(rule, got);
   };
   const codes = expect(names.codes, "U32", codesShape(shape));
-  const scales = expect(names.scales, "F16", scalesShape(shape));
+  const scales = expect(names.scales, scaleBytes(shape) === 1 ? "U8" : "F16", scalesShape(shape));
   return { name, ...shape, codes, scales };
 }
 
-type Claims = Omit<PackedTensor, "name" | "codes" | "scales">;
-
-/** What the metadata of one matrix claims, each number in its range. */
-function claimedShape(
-  name: string,
-  text: string,
-  fail: (rule: string, got: unknown) => never,
-): Claims {
-  const claims = parseStrictJson(new TextEncoder().encode(text), `the metadata of ${quote(name)}`);
-  if (typeof claims !== "object" || claims === null || Array.isArray(claims)) {
-    return fail("its metadata must be an object", text);
-  }
-  const integer = (key: string, least: number, most: number): number => {
-    const value = claims[key];
-    const fits = Number.isSafeInteger(value) && Number(value) >= least && Number(value) <= most;
-    return fits ? value as number : fail(`${key} must be an integer in [${least}, ${most}]`, value);
-  };
-  const { dtype } = claims;
-  if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16") {
-    return fail("dtype must be F32, F16 or BF16", dtype);
-  }
-  const rows = integer("rows", 1, 2 ** 40);
-  const cols = integer("cols", 1, 2 ** 40);
-  return {
-    rows,
-    cols,
-    dtype,
-    format: claimedFormat(claims.format, fail),
-    group: claimedGroup(claims.group, fail),
-    scaleExponent: integer("scaleExponent", -1000, 1000),
-    underflows: integer("underflows", 0, 2 * rows * cols),
-  };
-}
-
-function claimedFormat(name: unknown, fail: (rule: string, got: unknown) => never): Format {
-  if (typeof name !== "string") return fail("format must be a name", name);
-  try {
-    return formatOf(name);
-  } catch {
-    return fail("format must be one that this version knows", quote(name));
-  }
-}
-
-function claimedGroup(group: unknown, fail: (rule: string, got: unknown) => never): Group {
-  try {
-    expectGroup(group as Group);
-    return group as Group;
-  } catch {
-    return fail(`group must be a power of two from 16 to 256, or "row"`, group);
-  }
-}
-
-function product(shape: readonly number[]): number {
-  return shape.reduce((a, b) => a * b, 1);
-}
-
-function bytesOf(array: Uint32Array | Uint16Array): Uint8Array {
+function bytesOf(array: Uint32Array | Uint16Array | Uint8Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 

@@ -7,7 +7,8 @@
  *
  * @module
  */
-import { codesShape, type QuantizedMatrix, scalesShape } from "./pack.ts";
+import { codesShape, type QuantizedMatrix } from "./pack.ts";
+import { scalesShape } from "./pack_scales.ts";
 import { dequantize } from "./quantizer.ts";
 
 /** Sums over one matrix; sums of several matrices add up. */

@@ -15,7 +15,12 @@ import { join } from "node:path";
 import { carriedFiles, carryFiles, configText, INDEX_NAME } from "./carry_over.ts";
 import { indexText, outputName, writeTexts } from "./carry_over.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
-import { addQuantizationConfig, quantizedBy } from "./checkpoint_config.ts";
+import {
+  addQuantizationConfig,
+  type QuantizationConfig,
+  quantizedBy,
+} from "./checkpoint_config.ts";
+import { chooseRecipes, type RecipeOptions } from "./choose_recipes.ts";
 import { chooseTensors, type ChosenTensor, type Globs } from "./choose_tensors.ts";
 import { widen } from "./float16.ts";
 import { type Format, format as formatOf } from "./format.ts";
@@ -25,17 +30,20 @@ import type { TensorRecord, TensorReport } from "./manifest.ts";
 import { checkOutput, createOutput, type OutputOptions } from "./output_folder.ts";
 import { expectGroup, type Group, LAYOUT_VERSION } from "./pack.ts";
 import type { PackedShape, QuantizedMatrix } from "./pack.ts";
-import { isPacked, metadataRoom, packedBytes, type PackedFacts } from "./packed_tensors.ts";
+import { packedBytes, storedBits } from "./pack_scales.ts";
+import { isPacked, metadataRoom, type PackedFacts } from "./packed_tensors.ts";
 import { packedMetadata, packedNames, packedSources } from "./packed_tensors.ts";
 import { nmseOf, type QuantizationError, quantizationError } from "./quantization_error.ts";
 import { sumErrors } from "./quantization_error.ts";
 import { quantize } from "./quantizer.ts";
+import { type Recipe, recipeShape } from "./recipe.ts";
 import type { SafetensorsFile, Tensor } from "./safetensors.ts";
 import { type TensorSource, type WriteOptions, writeSafetensors } from "./safetensors_writer.ts";
 import { quote } from "./strict_json.ts";
 
 /** How to quantise a checkpoint. */
-export interface QuantizeCheckpointOptions extends Globs {
+export interface QuantizeCheckpointOptions
+  extends Globs, Pick<RecipeOptions, "scales" | "clip" | "codebook" | "bits"> {
   /** A format or its name, nf4-asym unless told. */
   readonly format?: Format | string;
   /** Columns that share scales, 128 unless told. */
@@ -71,6 +79,8 @@ export interface TensorSummary {
   readonly group: Group;
   readonly rows: number;
   readonly cols: number;
+  /** Storage of scales, where they are codes. */
+  readonly scales?: string;
   readonly bitsPerWeight: number;
   readonly nmse: number | null;
   readonly largestError: number | null;
@@ -94,7 +104,7 @@ export async function quantizeCheckpoint(
   expectGroup(group);
   const checkpoint = await openCheckpoint(model);
   refuseQuantized(checkpoint);
-  const job = planJob(checkpoint, { format, group }, options);
+  const job = await planJob(checkpoint, { format, group }, options);
   const carried = await carriedFiles(checkpoint);
   const bytes = plannedBytes(job) + [...carried.values()].reduce((a, b) => a + b, 0);
   const folder = {
@@ -112,9 +122,8 @@ export async function quantizeCheckpoint(
 /** A checkpoint and what is to become of it, filled in on the way. */
 interface Job {
   readonly checkpoint: Checkpoint;
-  readonly format: Format;
-  readonly group: Group;
   readonly chosen: ReadonlyMap<string, ChosenTensor>;
+  readonly recipes: ReadonlyMap<string, Recipe>;
   readonly onProgress: NonNullable<QuantizeCheckpointOptions["onProgress"]>;
   /** By source name, of matrices that are done. */
   readonly done: Map<string, { facts: PackedFacts; error: QuantizationError }>;
@@ -122,11 +131,12 @@ interface Job {
   doneBytes: number;
 }
 
-function planJob(
+async function planJob(
   checkpoint: Checkpoint,
   { format, group }: { format: Format; group: Group },
-  { include, exclude, onProgress = () => {} }: QuantizeCheckpointOptions,
-): Job {
+  options: QuantizeCheckpointOptions,
+): Promise<Job> {
+  const { include, exclude, onProgress = () => {} } = options;
   const chosen = chooseTensors(checkpoint, { include, exclude });
   for (const name of chosen.keys()) {
     for (const packed of Object.values(packedNames(name))) {
@@ -137,8 +147,17 @@ function planJob(
     }
   }
   const totalBytes = checkpoint.files.reduce((sum, file) => sum + file.bytes - file.dataOffset, 0);
-  const done = new Map();
-  return { checkpoint, format, group, chosen, onProgress, done, totalBytes, doneBytes: 0 };
+  const onSample = ([name]: readonly string[]) => onProgress(0, totalBytes, `choosing for ${name}`);
+  const recipes = await chooseRecipes(chosen, { ...options, format, group, onSample });
+  return {
+    checkpoint,
+    chosen,
+    recipes,
+    onProgress,
+    done: new Map(),
+    totalBytes,
+    doneBytes: 0,
+  };
 }
 
 /** Refuses a model that is quantised already, by us or by others. */
@@ -158,7 +177,7 @@ async function writeCheckpoint(
   folder: OutputOptions,
   signal?: AbortSignal,
 ): Promise<void> {
-  const { checkpoint, format, group } = job;
+  const { checkpoint } = job;
   await using output = await createOutput(out, folder);
   const files: [string, Hashed][] = [];
   const tensors: [string, TensorRecord][] = [];
@@ -180,8 +199,7 @@ async function writeCheckpoint(
   files.push(...await carryFiles(checkpoint, output.path));
   const config = addQuantizationConfig(await configText(checkpoint), {
     quant_method: "afpq",
-    format: format.name,
-    group,
+    ...commonRecipe(job),
     layout: LAYOUT_VERSION,
   });
   const index = await indexText(checkpoint, sourcesByFile);
@@ -229,9 +247,22 @@ function metadataOf(job: Job, file: SafetensorsFile): Pick<WriteOptions, "metada
   };
 }
 
-function shapeOf({ chosen, format, group }: Job, name: string): PackedShape {
+function shapeOf({ chosen, recipes }: Job, name: string): PackedShape {
   const { rows, cols } = chosen.get(name)!;
-  return { rows, cols, format, group };
+  return recipeShape({ rows, cols }, recipes.get(name)!);
+}
+
+/** Format, group and storage of scales for config.json: "mixed" where they differ; f16 goes unsaid. */
+function commonRecipe({ recipes }: Job): Pick<QuantizationConfig, "format" | "group" | "scales"> {
+  const all = [...recipes.values()];
+  const common = <T>(values: T[]) =>
+    values.every((value) => value === values[0]) ? values[0] : "mixed";
+  const scales = common(all.map(({ scales }) => scales.name));
+  return {
+    format: common(all.map(({ format }) => format.name)),
+    group: common(all.map(({ group }) => group)),
+    ...(scales !== "f16" && { scales }),
+  };
 }
 
 /** Reads one matrix, quantises it and measures the error. */
@@ -239,7 +270,8 @@ async function quantizeTensor(job: Job, name: string): Promise<QuantizedMatrix> 
   const { tensor, dtype } = job.chosen.get(name)!;
   advance(job, 0, name);
   const w = widen(await tensor.bytes(), dtype);
-  const q = quantize(w, { ...shapeOf(job, name), name });
+  const { rows, cols } = job.chosen.get(name)!;
+  const q = quantize(w, { rows, cols, ...job.recipes.get(name)!, name });
   job.done.set(name, { facts: { ...q, dtype }, error: quantizationError(q, w) });
   advance(job, tensor.end - tensor.begin, name);
   return q;
@@ -273,7 +305,7 @@ function summary(job: Job): Omit<QuantizeSummary, "path" | "bytes" | "seconds"> 
 
 function tensorSummary(job: Job, name: string): TensorSummary {
   const shape = shapeOf(job, name);
-  const { format, group, rows, cols } = shape;
+  const { format, group, rows, cols, scaleFormat } = shape;
   const done = job.done.get(name);
   return {
     name,
@@ -281,7 +313,8 @@ function tensorSummary(job: Job, name: string): TensorSummary {
     group,
     rows,
     cols,
-    bitsPerWeight: 8 * packedBytes(shape) / (rows * cols),
+    ...(scaleFormat && { scales: scaleFormat.name }),
+    bitsPerWeight: storedBits(shape) / (rows * cols),
     nmse: done ? nmseOf(done.error) : null,
     largestError: done ? done.error.largestError : null,
     underflows: done ? done.facts.underflows : null,

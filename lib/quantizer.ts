@@ -11,19 +11,18 @@
  *   zero-point    s = f16((hi + lo) / (2^N - 1)), z = round(lo / s), q = clamp(round(w / s) + z, 0,
  *                 2^N - 1), w' = (q - z) s; both roundings half to even
  *
- * Codes are chosen against the stored scale, never the one before rounding. f16 ends at 65504 and
- * its subnormals are not safe on GPUs, so where a scale would leave [2^-14, 65504] the whole tensor's
- * scales are stored times 2^scaleExponent, the largest then in [2^14, 2^15); what still underflows
- * is stored as 0 and counted.
+ * Codes are chosen against the stored scale, never the one before rounding; stored_scales.ts says
+ * what is stored, coded_scales.ts where it is a code.
  *
- * Only + - * / and f16 rounding are used, so every runtime writes the same bytes. No clipping, no
- * search, no calibration: this is the paper's method and nothing else.
+ * Only + - * / and f16 rounding are used, so every runtime writes the same bytes. This is the
+ * paper's method and nothing else, unless `clip` asks for scales that fit (scale_search.ts). No
+ * calibration.
  *
  * @module
  */
 
-import { F16_MAX, F16_MIN_NORMAL, f16Bits, f16Value, F32_MAX } from "./float16.ts";
-import { floorLog2, powerOfTwo } from "./float16.ts";
+import { codeScales } from "./coded_scales.ts";
+import { f16Bits, F32_MAX, powerOfTwo } from "./float16.ts";
 import { type Format, format as formatOf } from "./format.ts";
 import {
   codesShape,
@@ -33,12 +32,15 @@ import {
   type PackedShape,
   packRow,
   type QuantizedMatrix,
-  scalesShape,
   UNIT,
   unitsPerRow,
   unpackRow,
 } from "./pack.ts";
+import { scaleFormatOf, scalesShape, storedPair } from "./pack_scales.ts";
 import { encoderOf, roundHalfEven } from "./rounding.ts";
+import { type ScaleFormat, scaleFormat as scaleFormatNamed } from "./scale_format.ts";
+import { clipScales, clipZeroPoints } from "./scale_search.ts";
+import { storeScales } from "./stored_scales.ts";
 
 /** What {@linkcode quantize} wants to know beside the weights. */
 export interface QuantizeOptions {
@@ -52,6 +54,12 @@ export interface QuantizeOptions {
   group?: Group;
   /** Name of the tensor, for error messages. */
   name?: string;
+  /** How scales are stored, f16 unless told: a storage or its name. */
+  scales?: ScaleFormat | string;
+  /** Whether scales are those that lose least, not those that reach the extremes. */
+  clip?: boolean;
+  /** The true factor of a tensor's coded scales, where several tensors are to share it. */
+  factor?: number;
 }
 
 /**
@@ -81,28 +89,65 @@ export function quantize(w: Float32Array, options: QuantizeOptions): QuantizedMa
       } numbers: got ${w.length}`,
     );
   }
-  const shape = { rows, cols, format, group };
-  const extremes = groupExtremes(w, shape, name);
-  const scales = trueScales(extremes, format);
-  const scaleExponent = commonExponent(scales);
-  const underflows = storeScales(scales, scaleExponent);
-  if (format.scaling === "zero-point") addZeroPoints(scales, extremes, scaleExponent);
-  const codes = encode(w, scales, { ...shape, scaleExponent });
-  return { ...shape, name, scaleExponent, underflows, codes, scales: scaleBits(scales, shape) };
+  const scales = typeof options.scales === "string"
+    ? scaleFormatNamed(options.scales)
+    : options.scales;
+  const shape = {
+    rows,
+    cols,
+    format,
+    group,
+    ...(scales && scales.bits < 16 && { scaleFormat: scales }),
+  };
+  const stored = scalesOf(w, shape, groupExtremes(w, shape, name), options);
+  const codes = encode(w, stored.pairs, { ...shape, unit: stored.unit });
+  return { ...shape, name, codes, ...stored.facts };
+}
+
+/** What {@linkcode quantize} stores of the scales, and the pairs [rows, groups, 2] behind it. */
+interface StoredScales {
+  readonly facts: Pick<QuantizedMatrix, "scaleExponent" | "underflows" | "scales" | "factor">;
+  readonly pairs: Float64Array;
+  /** A true scale is one of `pairs` times this. */
+  readonly unit: number;
+}
+
+function scalesOf(
+  w: Float32Array,
+  shape: PackedShape,
+  extremes: Float64Array,
+  { clip = false, factor }: QuantizeOptions,
+): StoredScales {
+  const pairs = trueScales(extremes, shape.format);
+  if (scaleFormatOf(shape).bits < 16) {
+    const coded = codeScales(w, shape, pairs, { clip, factor });
+    const { scaleExponent, underflows, bytes: scales } = coded;
+    const shared = scaleFormatOf(shape).factor === "tensor" ? { factor: coded.factor } : {};
+    const facts = { scaleExponent, underflows, scales, ...shared };
+    return { facts, pairs: coded.pairs, unit: 1 };
+  }
+  if (clip) clipScales(w, shape, pairs);
+  const { scaleExponent, underflows } = storeScales(pairs);
+  const unit = powerOfTwo(-scaleExponent);
+  if (shape.format.scaling === "zero-point") {
+    if (clip) clipZeroPoints(w, shape, pairs, unit);
+    else addZeroPoints(pairs, extremes, unit);
+  }
+  const scales = scaleBits(pairs, shape);
+  return { facts: { scaleExponent, underflows, scales }, pairs, unit };
 }
 
 /** Codes of all rows, packed: [rows, words a row]. */
 function encode(
   w: Float32Array,
   scales: Float64Array,
-  shape: PackedShape & { scaleExponent: number },
+  shape: PackedShape & { unit: number },
 ): Uint32Array<ArrayBuffer> {
-  const { rows, cols, format, group } = shape;
+  const { rows, cols, format, group, unit } = shape;
   const [, words] = codesShape(shape);
   const packed = new Uint32Array(rows * words);
   const codes = new Uint8Array(unitsPerRow(cols) * UNIT);
   const encodeGroup = encoderOf(format);
-  const unit = powerOfTwo(-shape.scaleExponent);
   const width = group === "row" ? cols : group;
   for (let row = 0, pair = 0; row < rows; row++) {
     let zero = format.zeroCode;
@@ -163,16 +208,10 @@ export interface GroupScales {
 /** Reads the scales of group `group` of row `row`, 2^-scaleExponent undone. */
 export function groupScales(q: QuantizedMatrix, row: number, group: number): GroupScales {
   const unit = powerOfTwo(-q.scaleExponent);
-  const stride = q.scales.length / q.rows;
-  if (q.format.scaling === "one") {
-    const scale = f16Value(q.scales[row * stride + group]) * unit;
-    return { positive: scale, negative: scale, zero: 0 };
-  }
-  const first = f16Value(q.scales[row * stride + 2 * group]) * unit;
-  const second = f16Value(q.scales[row * stride + 2 * group + 1]);
-  return q.format.scaling === "two"
-    ? { positive: first, negative: second * unit, zero: 0 }
-    : { positive: first, negative: first, zero: second };
+  const [first, second] = storedPair(q, row, group);
+  return q.format.scaling === "zero-point"
+    ? { positive: first * unit, negative: first * unit, zero: second }
+    : { positive: first * unit, negative: second * unit, zero: 0 };
 }
 
 /** Largest w and -w of each group, at least 0: [rows, groups, 2]. */
@@ -236,33 +275,8 @@ function reachOf({ grid }: Format): { positive: number; negative: number } {
   return { positive: Math.max(grid[grid.length - 1], 0), negative: Math.max(-grid[0], 0) };
 }
 
-/** The power of two that scales are stored times: 0 if all that are not 0 are normal f16. */
-function commonExponent(scales: Float64Array): number {
-  let largest = 0, smallest = Infinity;
-  for (const scale of scales) {
-    if (scale > largest) largest = scale;
-    if (scale > 0 && scale < smallest) smallest = scale;
-  }
-  if (largest === 0 || (largest <= F16_MAX && smallest >= F16_MIN_NORMAL)) return 0;
-  return 14 - floorLog2(largest);
-}
-
-/** Rounds scales in place to the f16 that is stored, and counts those that became 0. */
-function storeScales(scales: Float64Array, exponent: number): number {
-  const unit = powerOfTwo(exponent);
-  let underflows = 0;
-  for (let i = 0; i < scales.length; i++) {
-    const stored = f16Value(f16Bits(scales[i] * unit));
-    const kept = stored >= F16_MIN_NORMAL ? stored : 0;
-    if (scales[i] > 0 && kept === 0) underflows++;
-    scales[i] = kept;
-  }
-  return underflows;
-}
-
 /** Fills in the second of each pair: round(lo / s), the level that stands for 0. */
-function addZeroPoints(scales: Float64Array, extremes: Float64Array, exponent: number): void {
-  const unit = powerOfTwo(-exponent);
+function addZeroPoints(scales: Float64Array, extremes: Float64Array, unit: number): void {
   for (let i = 0; i < scales.length; i += 2) {
     scales[i + 1] = scales[i] === 0 ? 0 : roundHalfEven(extremes[i + 1] / (scales[i] * unit));
   }

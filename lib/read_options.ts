@@ -11,7 +11,9 @@ import { type Format, format as formatOf, formatNames } from "./format.ts";
 import { nearest } from "./nearest.ts";
 import { type Group, groups } from "./pack.ts";
 import type { Args } from "./parse_args.ts";
+import type { RecipeOptions } from "./choose_recipes.ts";
 import { readEnvironment } from "./permission.ts";
+import { scaleFormat } from "./scale_format.ts";
 import { quote } from "./strict_json.ts";
 
 /** Wrong usage: exit code 2. */
@@ -53,6 +55,33 @@ export function readGroup(word: string): Group {
       groups.join(", ")
     }: did you mean "${near}"?`,
   );
+}
+
+/** How to store and choose scales, and levels. */
+export function readRecipe(
+  parsed: Args,
+): Pick<RecipeOptions, "scales" | "clip" | "codebook" | "bits"> {
+  const bits = readNumber(parsed, "bits", { least: 3, most: 6, whole: false });
+  for (const flag of bits === undefined ? [] : ["format", "group", "scales", "clip"]) {
+    if (parsed[flag] === undefined || parsed[flag] === false) continue;
+    throw new UsageError(`Cannot take --${flag} as --bits must choose it: got both`);
+  }
+  const scales = text(parsed.scales);
+  return {
+    bits,
+    scales: scales === undefined ? undefined : readScales(scales),
+    clip: parsed.clip === true,
+    codebook: readOneOf("codebook", text(parsed.codebook), ["lloyd", "special"]),
+  };
+}
+
+function readScales(word: string): NonNullable<RecipeOptions["scales"]> {
+  if (word === "4" || word === "8") return word === "4" ? 4 : 8;
+  try {
+    return scaleFormat(word);
+  } catch (error) {
+    throw new UsageError(`${oneLine(error)}, or 4 or 8`, { cause: error });
+  }
 }
 
 /** One of some words. */

@@ -14,6 +14,8 @@ import { powerOfTwo } from "./float16.ts";
 import { allocate, type Gpu, upload, write } from "./launch.ts";
 import type { DenseMatrix, Matrix } from "./linear_reference.ts";
 import type { QuantizedMatrix } from "./pack.ts";
+import { scaleFormatOf } from "./pack_scales.ts";
+import { scaleStart } from "./scale_format.ts";
 
 /** A run of rows of a matrix on the device. */
 export interface Slice {
@@ -59,7 +61,11 @@ export async function load<M extends Matrix>(
   if (!gpu) return { matrix, slices: [], free() {} };
   const slices: Slice[] = [];
   const tensors = tensorsOf(matrix);
-  const most = Math.min(mostRows, fittingRows(gpu, matrix, tensors));
+  const most = wholeWordRows(
+    Math.min(mostRows, fittingRows(gpu, matrix, tensors)),
+    tensors,
+    matrix,
+  );
   try {
     for (let firstRow = 0; firstRow < matrix.rows; firstRow += most) {
       const rows = Math.min(most, matrix.rows - firstRow);
@@ -91,7 +97,9 @@ export async function loadStack(
   const alike = sources.every(({ kind }) => kind === sources[0].kind);
   const rows = sources.reduce((sum, source) => sum + source.rows, 0);
   const first = await sources[0].read();
-  if (sources.length > 1 && alike && rows <= fittingRows(gpu, first, tensorsOf(first))) {
+  const tensors = tensorsOf(first);
+  const inWords = sources.every(({ rows }) => wholeWordRows(rows, tensors, first) === rows);
+  if (sources.length > 1 && alike && inWords && rows <= fittingRows(gpu, first, tensors)) {
     return [await stack(gpu, first, sources, rows)];
   }
   for (const source of sources) {
@@ -147,14 +155,15 @@ export interface RowRange {
 }
 
 /** Rows that a range may begin at a multiple of: whatever a row takes, it then starts at 256 bytes. */
-export const ALIGNED_ROWS = 64;
+export const ALIGNED_ROWS = 256;
 
 /** Rows `first` .. `first + rows` of a packed slice; `first` is a multiple of {@linkcode ALIGNED_ROWS}. */
 export function rowsOf(slice: Slice, first: number, rows: number): RowRange {
   const [codes, , scales, codebook] = slice.buffers;
+  if (rows === slice.rows) return slice;
   const part = (buffer: GPUBuffer): GPUBufferBinding => {
     const rowBytes = Math.floor(buffer.size / slice.rows);
-    return { buffer, offset: first * rowBytes, size: Math.max(16, rows * rowBytes) };
+    return { buffer, offset: first * rowBytes, size: 4 * Math.ceil(rows * rowBytes / 4) };
   };
   const all = [part(codes), part(codes), part(scales), codebook];
   return { rows, constants: { ...slice.constants, ROWS: rows }, buffers: all };
@@ -181,6 +190,12 @@ export function freeAll(slices: readonly Slice[]): void {
 function fittingRows(gpu: Gpu, { rows }: Matrix, tensors: Uint8Array[]): number {
   const rowBytes = Math.max(1, ...tensors.map((bytes) => bytes.byteLength / Math.max(rows, 1)));
   return Math.floor(bindingBytes(gpu) / rowBytes);
+}
+
+/** At most `most` rows after which the tensors' next row starts at a whole word; all may be fewer. */
+function wholeWordRows(most: number, tensors: Uint8Array[], { rows }: Matrix): number {
+  const ragged = tensors.some((bytes) => bytes.byteLength / rows % 4 !== 0);
+  return ragged && most < Infinity ? Math.max(4, most - most % 4) : most;
 }
 
 /** Bytes that one binding may have. */
@@ -216,13 +231,13 @@ function atLeast16(bytes: Uint8Array): Uint8Array {
   return padded;
 }
 
-/** The uniform of kernels/parts/weights: levels [16], and the factor of sums as two powers of two. */
-function codebookOf({ format, scaleExponent }: QuantizedMatrix): Float32Array {
+/** The uniform of kernels/parts/weights: levels [16], the factor of sums as two powers of two, and what scales share. */
+function codebookOf({ format, scaleExponent, factor = 1 }: QuantizedMatrix): Float32Array {
   const exponent = (format.decode === "table" ? 0 : 14) - scaleExponent;
   const half = Math.trunc(exponent / 2);
   const book = new Float32Array(20);
   book.set(format.levels);
-  book.set([powerOfTwo(half), powerOfTwo(exponent - half)], 16);
+  book.set([powerOfTwo(half), powerOfTwo(exponent - half), factor], 16);
   return book;
 }
 
@@ -232,12 +247,18 @@ function constantsOf(gpu: Gpu, matrix: Matrix): Record<string, number> {
   if (!("codes" in matrix)) {
     return { ...common, DTYPE: { F32: 0, F16: 1, BF16: 2 }[matrix.dtype] };
   }
-  const { format: { bits, decode, scaling }, group } = matrix;
+  const { format: { bits, decode, scaling }, group } = matrix, scales = scaleFormatOf(matrix);
   return {
     ...common,
     GROUP: group === "row" ? WHOLE_ROW : group,
     BITS: bits,
     DECODE: { e2m1: 0, e2m0: 1, table: 2 }[decode],
     SCALING: { one: 0, two: 1, "zero-point": 2 }[scaling],
+    ...(scales.bits < 16 && {
+      SCALE_BITS: scales.bits,
+      SCALE_SHIFT: 23 - scales.mantissa,
+      SCALE_START: scaleStart(scales),
+      ROW_FACTOR: scales.factor === "row" ? 1 : 0,
+    }),
   };
 }

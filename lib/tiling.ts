@@ -74,8 +74,9 @@ export function classOf(
   { rows, packed, constants }: Slice,
   tokens: number,
 ): string {
-  const { COLS, GROUP, BITS, DECODE, SCALING, DTYPE } = constants;
-  const format = packed ? `${BITS} ${DECODE} ${SCALING} ${GROUP}` : `dense ${DTYPE}`;
+  const { COLS, GROUP, BITS, DECODE, SCALING, DTYPE, SCALE_BITS } = constants;
+  const scales = SCALE_BITS ? `${SCALE_BITS}-bit scales` : "";
+  const format = packed ? `${BITS} ${DECODE} ${SCALING} ${GROUP}${scales}` : `dense ${DTYPE}`;
   const [r, c, t] = [rows, COLS, tokens].map((n) => 2 ** Math.ceil(Math.log2(n)));
   return `${kind} ${format}, ${r}x${c}, ${t}`;
 }

@@ -7,19 +7,22 @@ const LAYERS: Record<string, string> = {
   leaves:
     "permission cache_folder npm report progress parse_args nearest glob json_string strict_json hashed_file " +
     "pattern_syntax pattern csv sampling statistics",
-  numbers: "codebook float16 dtype format pack rounding quantizer quantization_error",
+  numbers:
+    "codebook float16 dtype format scale_format pack pack_scales rounding ladder zero_point " +
+    "group_sides scale_search stored_scales coded_scales quantizer quantization_error " +
+    "recipe lloyd budget",
   gpu: "waiting gpu launch kernels self_test native bun_webgpu bindings software_gpu " +
     "tuning_cache device timing",
   operations:
     "linear_reference pointwise_reference attention_reference resident tiling product linear " +
     "prepared_product tuning",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
-    "manifest output_folder packed_tensors",
+    "manifest output_folder packed_claims packed_tensors",
   text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +
     "choices evaluate compare",
   network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama",
   drivers:
-    "choose_tensors carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +
+    "choose_tensors choose_recipes carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +
     "inspect_checkpoint check_checkpoint generate",
   commands: "command command_quantize command_inspect command_verify command_dequantize " +
     "command_check command_devices read_options command_model command_generate command_eval " +

@@ -1,6 +1,12 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import {
+  AF4_128,
+  AF4_32,
+  AF4_64,
+  BOF4,
+  BOF4S_128,
+  BOF4S_64,
   E2M0_MAGNITUDES,
   E2M1_MAGNITUDES,
   floatMagnitudes,
@@ -8,6 +14,7 @@ import {
   INT4,
   NF3,
   NF4,
+  SF4,
   UINT3,
   UINT4,
 } from "../lib/codebook.ts";
@@ -78,4 +85,40 @@ test("integer tables are the integers of their range", () => {
   assert.deepEqual(INT3, range(-3, 3));
   assert.deepEqual(UINT4, range(0, 15));
   assert.deepEqual(UINT3, range(0, 7));
+});
+
+/** Student's t with 5 degrees of freedom: its distribution function in closed form. */
+function studentCdf(t: number): number {
+  const angle = Math.atan(t / Math.sqrt(5)), cosine = Math.cos(angle);
+  return 0.5 + (angle + Math.sin(angle) * cosine * (1 + 2 / 3 * cosine ** 2)) / Math.PI;
+}
+
+test("SF4 is NF4's rule with the quantiles of Student's t", () => {
+  const p = 1 - (1 / 30 + 1 / 32) / 2;
+  SF4.forEach((level, code) => {
+    const below = code < 7;
+    const share = below ? code / 7 : (15 - code) / 8; // steps from the outermost quantile to 1/2
+    const wanted = p + (0.5 - p) * share;
+    let [low, high] = [0, 100];
+    for (let i = 0; i < 100; i++) {
+      const middle = (low + high) / 2;
+      if (studentCdf(middle) < wanted) low = middle;
+      else high = middle;
+    }
+    let [least, most] = [0, 100];
+    for (let i = 0; i < 100; i++) {
+      const middle = (least + most) / 2;
+      if (studentCdf(middle) < p) least = middle;
+      else most = middle;
+    }
+    assert.ok(Math.abs(Math.abs(level) - low / least) < 1e-8, `code ${code}: ${level}`);
+  });
+});
+
+test("each book for blocks ascends, holds 0 and reaches 1", () => {
+  for (const book of [SF4, AF4_32, AF4_64, AF4_128, BOF4, BOF4S_64, BOF4S_128]) {
+    assert.equal(book.length, 16);
+    assert.ok(book.every((level, i) => i === 0 || level > book[i - 1]));
+    assert.deepEqual([book[7], book[15]], [0, 1]);
+  }
 });

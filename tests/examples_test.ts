@@ -15,8 +15,12 @@ function start(name: string, args: readonly string[] = []): ChildProcess {
 }
 
 /** What an example prints, given what is typed. */
-async function printed(name: string, typed = ""): Promise<string> {
-  const child = start(name);
+async function printed(
+  name: string,
+  typed = "",
+  args: readonly string[] = [],
+): Promise<string> {
+  const child = start(name, args);
   let [stdout, stderr] = ["", ""];
   child.stdout!.on("data", (bytes) => stdout += bytes);
   child.stderr!.on("data", (bytes) => stderr += bytes);
@@ -41,6 +45,13 @@ testUnless(noPackage, "examples/compare.ts tells how far 3 bits predict otherwis
   const told = await printed("compare");
   assert.match(told, /United +States +States\n/);
   assert.match(told, /\nKL divergence {2}0\.066\d \+- 0\.006\d nats a token\n/);
+});
+
+testUnless(noPackage, "examples/clip.ts tells what a search saves at the same bits", async () => {
+  const told = await printed("clip", "", ["--windows", "1"]);
+  assert.match(told, /\nnf4-asym g128 +4\.25 +0\.0085\d* .* 5\.66\n/);
+  assert.match(told, /\nlloyd4g128-asym g128, clip +4\.25 +0\.0071\d* /);
+  assert.match(told, /Two scales a group of 128 tie one scale a group of 64/);
 });
 
 testUnless(noPackage, "examples/chat.ts answers each line until there is none", async () => {

@@ -1,6 +1,13 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { customFormat, exMy, format, formatNames } from "../lib/format.ts";
+import {
+  customFormat,
+  exMy,
+  format,
+  formatNames,
+  moreFormatNames,
+  specialFormats,
+} from "../lib/format.ts";
 import { dequantize, quantize } from "../lib/quantizer.ts";
 
 test("each family has a sym and an asym format, which give themselves back by name", () => {
@@ -60,4 +67,27 @@ test("a stranger's codebook works at once: one literal", () => {
   const w = Float32Array.of(1, -0.6, 0.3, 0);
   const q = quantize(w, { rows: 1, cols: 4, format: book, group: "row" });
   dequantize(q).forEach((value, i) => assert.ok(Math.abs(value - w[i]) < 1e-3));
+});
+
+test("fp4+5 is FP4 with one level more in place of -0, and so on", () => {
+  const plain = [...format("fp4-sym").grid];
+  const { grid, bits, codes, name, scaling } = format("fp4+5-asym");
+  assert.deepEqual([...grid], [...plain, 5].sort((a, b) => a - b));
+  assert.deepEqual([bits, codes.length, name, scaling], [4, 16, "fp4+5-asym", "two"]);
+  assert.deepEqual([...format("fp3-6-sym").grid], [-6, -4, -2, -1, 0, 1, 2, 4]);
+  for (const wrong of ["fp4+6-sym", "fp4-0-asym", "nf4+5-sym", "fp4+x-sym", "fp3+1e99-asym"]) {
+    assert.throws(() => format(wrong), { name: "RangeError" }, wrong);
+  }
+});
+
+test("specialFormats() gives what the free code of FP4 and FP3 may be, and nothing for others", () => {
+  const names = (name: string) => specialFormats(format(name)).map(({ name }) => name);
+  assert.deepEqual(names("fp4-sym"), ["fp4+5-sym", "fp4-5-sym", "fp4+8-sym", "fp4-8-sym"]);
+  assert.equal(names("fp3-asym").length, 4);
+  assert.deepEqual(names("nf4-asym"), []);
+});
+
+test("more formats are those that the error message and the help speak of", () => {
+  for (const name of moreFormatNames) assert.equal(format(name).name, name);
+  assert.equal(new Set([...moreFormatNames, ...formatNames]).size, 36);
 });

@@ -42,6 +42,17 @@ export const SHAPES: readonly (readonly [number, number, Group])[] = [
   [6, 608, 256], // a group of several units, the last short
 ];
 
+/** Coded scales: each width of a group's codes with and without factors of rows, and each scaling. */
+export const CODED: readonly (readonly [string, string])[] = [
+  ["nf4-asym", "e1m3-row"], // a byte a group, rows that begin half-way into a word
+  ["fp4-asym", "e2m2-tensor"], // rows that begin at any byte
+  ["nf3-sym", "e1m3-tensor"], // half a byte a group
+  ["int4-asym", "e2m2-row"], // a code and a zero-point in a byte
+  ["lloyd3-asym", "e4m4-row"], // two bytes a group
+  ["fp4-sym", "e8m0-tensor"], // a byte a group, f32's own exponents
+  ["int3-asym", "e5m3-tensor"], // a code and a zero-point in two bytes
+];
+
 /** The device as if a GPU did the work: with the kernels and parts that a GPU gets. */
 export function asGpu(device: Device): Device {
   const features = new Set([...device.gpu!.features].filter((feature) => feature !== "octets"));
@@ -60,9 +71,15 @@ export function asNarrow(device: Device): Device {
 }
 
 /** Random W of a shape. */
-export function weights(rows: number, cols: number, format: string, group: Group): QuantizedMatrix {
+export function weights(
+  rows: number,
+  cols: number,
+  format: string,
+  group: Group,
+  scales?: string,
+): QuantizedMatrix {
   const w = fill(rows * cols, normal(rows + 7 * cols));
-  return quantize(w, { rows, cols, format, group, name: "w" });
+  return quantize(w, { rows, cols, format, group, scales, name: "w", clip: scales !== undefined });
 }
 
 /** x [batch, cols], some of it 0. */

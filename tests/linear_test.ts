@@ -7,7 +7,9 @@ import { packRow, unpackRow } from "../lib/pack.ts";
 import { quantize } from "../lib/quantizer.ts";
 import { gpuTest } from "./gpu_devices.ts";
 import {
+  asGpu,
   asNarrow,
+  CODED,
   denseAgrees,
   denseWeights,
   dequantiseAgrees,
@@ -44,6 +46,38 @@ KINDS.forEach((name, i) => {
   gpuTest(`dequantise agrees with the reference, ${name} at ${first}`, async (_, device) => {
     await dequantiseAgrees(device, weights(first[0], first[1], name, first[2]));
   });
+});
+
+CODED.forEach(([name, scales], i) => {
+  gpuTest(
+    `products and dequantise agree with the reference, ${name}, ${scales}`,
+    async (_, device) => {
+      for (const step of [0, 1, 3]) {
+        const [rows, cols, group] = SHAPES[(i + step) % SHAPES.length];
+        const q = weights(rows, cols, name, group, scales);
+        await matvecAgrees(device, q, { batch: 1 + step % 2, biased: step > 0 });
+        await matmulAgrees(device, q, 17, { biased: step > 0 });
+        if (step === 0) await matmulAgrees(asGpu(device), q, 17); // by tiles
+        if (step === 1) await matvecAgrees(asGpu(device), q); // activations staged
+        await dequantiseAgrees(device, q);
+      }
+    },
+  );
+});
+
+gpuTest("rows of coded scales in slices give what they give whole", async (_, device) => {
+  for (const scales of ["e1m3-row", "e2m2-tensor"]) {
+    const q = weights(33, 172, "nf4-asym", 32, scales); // 6 groups: 8 or 6 bytes a row
+    const loaded = await linear.load(device, q, 19);
+    assert.deepEqual(
+      loaded.slices.map(({ rows }) => rows),
+      scales === "e1m3-row" ? [19, 14] : [16, 16, 1],
+    );
+    const x = tokens(1, 172);
+    assert.deepEqual(await linear.matvec(device, loaded, x), await linear.matvec(device, q, x));
+    assert.deepEqual(await linear.dequantise(device, loaded), await linear.dequantise(device, q));
+    loaded.free();
+  }
 });
 
 gpuTest("every format of a kind runs through the same kernels", async (_, device) => {

@@ -5,7 +5,8 @@ import { runChild } from "./child_process.ts";
 
 const NAMES = [
   // formats and the quantiser
-  ..."format formatNames customFormat exMy quantize dequantize groups bitsPerWeight".split(" "),
+  ..."format formatNames moreFormatNames scaleFormat customFormat exMy quantize dequantize groups bitsPerWeight"
+    .split(" "),
   ..."rowCodes groupScales quantizationError nmseOf sumErrors widen narrow".split(" "),
   // files
   ..."openCheckpoint readSafetensors writeSafetensors headerLength parseHeader".split(" "),

@@ -62,6 +62,11 @@ export const widened: Claim = (device) =>
   matmulAgrees(asNarrow(device), weights(70, 72, "nf4-asym", 32), 33, { biased: true });
 export const dequantise: Claim = (device) =>
   dequantiseAgrees(device, weights(5, 93, "fp4-asym", 16));
+export const coded =
+  (name: string, scales: string, product: typeof matvecAgrees = matvecAgrees): Claim => (device) =>
+    product(device, weights(5, 93, name, 16, scales));
+export const three = (as: (device: Device) => Device): typeof matvecAgrees => (device, q) =>
+  matmulAgrees(as(device), q, 3);
 export const dense = (dtype: "F32" | "F16" | "BF16", batch = 1, cols = 93): Claim => (device) =>
   denseAgrees(device, denseWeights(5, cols, dtype), batch);
 export const flushing: Claim = (device) =>

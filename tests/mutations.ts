@@ -6,13 +6,14 @@
  *
  * @module
  */
-import { matvecAgrees, weights } from "./linear_cases.ts";
+import { dequantiseAgrees, matvecAgrees, weights } from "./linear_cases.ts";
 import {
   asGpuNetwork,
   biasedQuads,
   bigQuads,
   byBits,
   type Claim,
+  coded,
   dense,
   dequantise,
   fast,
@@ -32,12 +33,26 @@ import {
   quads,
   slices,
   staged,
+  three,
   treeReduction,
   widened,
 } from "./mutation_claims.ts";
 
 /** What is replaced by what, and the claim that must notice. */
 export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
+  // coded scales
+  ["+ select(0u, 2u, ROW_FACTOR)", "", coded("nf4-asym", "e1m3-row")],
+  ["coded_scale(codes >> SCALE_BITS)", "coded_scale(codes)", coded("nf4-asym", "e1m3-row")],
+  ["group * PAIR_BITS % 8u", "0u", coded("nf4-sym", "e1m3-tensor")],
+  ["extractBits(codes, 0u, SCALE_BITS)", "codes", coded("nf4-asym", "e1m3-row")],
+  ["return codebook.shared_factor", "return 1.0", coded("nf4-asym", "e1m3-tensor")],
+  ["sum *= row_factor(my_row)", "", coded("nf4-asym", "e1m3-row", three(plain))],
+  ["scaled *= row_factor(row)", "", coded("nf4-asym", "e1m3-row", three((device) => device))],
+  [
+    "select(factor, 1.0, SCALING == 2u)",
+    "factor",
+    coded("int4-asym", "e1m3-row", dequantiseAgrees),
+  ],
   // codes to levels
   ["halves(word & 0x8e008e00u)", "halves(word & 0x0e000e00u)", byBits("fp4-asym")],
   ["(word << 3u) & 0x8e008e00u", "(word << 2u) & 0x8e008e00u", byBits("fp4-asym")],
@@ -58,13 +73,13 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["magnitude < 2u)", "magnitude < 1u)", flushing],
   ["select(1.0, -1.0, bits > 0x7fffu)", "1.0", flushing],
   // scales
-  ["unpack2x16float(scales[group])", "unpack2x16float(scales[group / 2u])", matvec("fp4-asym")],
+  ["unpack2x16float(scales[at])", "unpack2x16float(scales[at / 2u])", matvec("fp4-asym")],
   [
     "select((GROUPS + 1u) & ~1u, GROUPS",
     "select(GROUPS, GROUPS",
     (device) => matvecAgrees(device, weights(5, 93, "fp4-sym", 32)),
   ],
-  ["(group & 1u) == 1u", "(group & 1u) == 0u", matvec("fp4-sym")],
+  ["(at & 1u) == 1u", "(at & 1u) == 0u", matvec("fp4-sym")],
   ["vec4f(scale.y), vec4f(scale.x), level", "vec4f(scale.x), vec4f(scale.y), level", dequantise],
   ["(level - scale.y) * scale.x", "(level - scale.y - 1.0) * scale.x", matmul("int4-asym")],
   ["v.hi - scale.y", "v.hi", matvec("int4-asym")],
@@ -73,7 +88,7 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["select(1.0, 0.5, SCALING == 1u)", "1.0", matvec("fp4-asym")],
   ["add_four(abs(v.hi), hi", "add_four(v.hi, hi", matvec("fp4-asym")],
   ["let sum = low + high;", "let sum = low;", matvec("fp4-sym", 2)],
-  ["min(group + 1u, at.y + GROUPS - 1u)", "group", matvec("fp4-asym")],
+  ["min(group + 1u, GROUPS - 1u)", "group", matvec("fp4-asym")],
   ["group_sum(words, 2u, 2u", "group_sum(words, 0u, 2u", matvec("fp4-asym")],
   ["first += SPAN * SPLIT;", "first += SPAN + 1u;", longMatvec],
   ["total[i] += recent[i];", "total[i] = recent[i];", longMatvec],
@@ -142,7 +157,7 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["i < 16u; i++) { levels", "i < 15u; i++) { levels", narrowQuads("nf4-sym")],
   // dequantise
   ["column / 16u % 2u == 1u", "column / 32u % 2u == 1u", dequantise],
-  ["load_scales(row, column / GROUP)", "load_scales(row, column / 32u)", dequantise],
+  ["whole_scales(row, column / GROUP)", "whole_scales(row, column / 32u)", dequantise],
   ["half += WORKGROUP * blocks.x", "half += ROWS * 2u * UNITS", widened],
   ["column + 4u, v.hi", "column + 4u, v.lo", widened],
   // dense

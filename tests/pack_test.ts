@@ -7,10 +7,10 @@ import {
   expectGroup,
   groupsPerRow,
   packRow,
-  scalesShape,
   unitsPerRow,
   unpackRow,
 } from "../lib/pack.ts";
+import { scalesShape } from "../lib/pack_scales.ts";
 import { quantize } from "../lib/quantizer.ts";
 import { uniform } from "./random.ts";
 

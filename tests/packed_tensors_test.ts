@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { format, formatNames } from "../lib/format.ts";
 import { type Group, groups } from "../lib/pack.ts";
+import { packedBytes } from "../lib/pack_scales.ts";
 import {
   metadataRoom,
-  packedBytes,
   packedMetadata,
   packedSources,
   packedTensors,
@@ -48,6 +48,41 @@ for (const formatName of [...formatNames, "e1m2-asym", "custom:-1,0,2-sym"]) {
           assert.equal(packedBytes(q), q.codes.byteLength + q.scales.byteLength);
         }
       }
+    }));
+}
+
+test("coded scales read back as they were", () =>
+  inFolder(async (at) => {
+    const w = values(name, [rows, cols]);
+    for (const scales of ["e1m3-row", "e2m2-tensor", "e4m4-row", "e8m0-tensor"]) {
+      for (const format of ["nf4-asym", "fp3-sym", "int4-asym"]) {
+        const q = quantize(w, { rows, cols, format, group: 16, name, scales });
+        const [packed] = packedTensors(await written(at, q));
+        const { dtype: _, ...rest } = { dtype: "", ...await readPacked(packed) };
+        assert.deepEqual(rest, q);
+        assert.equal(packedBytes(q), q.codes.byteLength + q.scales.byteLength);
+      }
+    }
+  }));
+
+/** Storage of scales, and what a stranger puts at a byte: row 1 begins at byte 4, or 3. */
+const STRANGE: [string, number, number][] = [
+  ["e1m3-row", 5, 0x80], // a negative factor
+  ["e1m3-row", 5, 0x7c], // an infinite one
+  ["e1m3-row", 5, 0x00], // a subnormal one
+  ["e8m0-tensor", 4, 0], // codes that are no scale
+  ["e8m0-tensor", 4, 255],
+];
+
+for (const [scales, at, byte] of STRANGE) {
+  test(`${scales}: byte ${byte} where it makes no scale is refused`, () =>
+    inFolder(async (folder) => {
+      const w = values(name, [rows, cols]);
+      const q = quantize(w, { rows, cols, format: "nf4-sym", group: 32, name, scales });
+      q.scales[at - at % 4] ||= 1; // the low byte of a factor
+      q.scales[at] = byte;
+      const [packed] = packedTensors(await written(folder, q));
+      assert.match(await refusal(readPacked(packed)), /0 or positive, normal and finite: got bits/);
     }));
 }
 

@@ -1,13 +1,16 @@
 // weights: a packed matrix W [ROWS, COLS] as lib/pack.ts lays it out, and how its codes become levels.
 //
 //   codes     [ROWS, UNITS * BITS]         u32    a unit is 32 columns; seen twice, as words and by fours
-//   scales    [ROWS, GROUPS] or [.., /2]   u32    a pair of f16 a group, or one f16 a group
-//   codebook  levels [16] as [4] vec4f, and the power of two that finishes a sum, as two factors
+//   scales    [ROWS, GROUPS] or [.., /2]   u32    a pair of f16 a group, or one f16 a group; or bytes
+//                                                 [ROWS, ROW_BYTES] of codes, see lib/pack_scales.ts
+//   codebook  levels [16] as [4] vec4f, the power of two that finishes a sum, as two factors, and what
+//             all scales share
 //
 // A level here is `decoded`: times 2^-14 for the bit decodes, which move a code's bits into an f16.
-// codebook.factor makes up for it, and for the matrix's scaleExponent, once a sum.
+// codebook.factor makes up for it, and for the matrix's scaleExponent, once a sum. A coded scale is
+// without the factor of its row or tensor too: row_factor() joins once a sum as well.
 // needs:    a part `table`: load_table() before decode8(), lookup() and magnitude_of() with it
-// spec:     unpackRow() in lib/pack.ts, groupScales() in lib/quantizer.ts
+// spec:     unpackRow() in lib/pack.ts, storedPair() in lib/pack_scales.ts
 
 override ROWS: u32;
 override COLS: u32;
@@ -17,13 +20,22 @@ override DECODE: u32;                  // 0 e2m1, 1 e2m0, 2 table
 override SCALING: u32;                 // 0 one scale, 1 a scale a side, 2 scale and zero-point
 override F16_SUBNORMALS: bool = true;  // whether unpack2x16float keeps them
 override LOOKED_UP: bool = false;      // whether bit decodes, too, look magnitudes up
+override SCALE_BITS: u32 = 16u;        // of a scale: 16 f16, 8 or 4 a code
+override SCALE_SHIFT: u32 = 0u;        // brings a code's bits to their place in an f32
+override SCALE_START: u32 = 0u;        // is added there
+override ROW_FACTOR: bool = false;     // whether a row of codes begins with a factor
 
 override UNITS: u32 = (COLS + 31u) / 32u;
 override GROUPS: u32 = (COLS + GROUP - 1u) / GROUP;
 
+override PAIR_BITS: u32 = SCALE_BITS * select(2u, 1u, SCALING == 0u); // of a group's codes
+override CODE_BYTES: u32 = (GROUPS * PAIR_BITS + 7u) / 8u;
+override ROW_BYTES: u32 = select(CODE_BYTES, (CODE_BYTES + 3u) & ~1u, ROW_FACTOR);
+
 struct Codebook {
   levels: array<vec4f, 4>,
   factor: vec2f,
+  shared_factor: f32,
 }
 
 @group(0) @binding(0) var<storage, read> codes: array<u32>;
@@ -57,19 +69,52 @@ fn unit_at(unit: u32) -> vec4u {
 
 // Scales of a group: (positive, negative) or (scale, zero-point), or the one scale twice.
 fn load_scales(row: u32, group: u32) -> vec2f {
-  return scales_at(first_group(row) + group);
+  return scales_at(first_group(row), group);
 }
 
-// Groups before those of a row: with one scale a row has an even number of them.
+// Groups before those of a row: with one scale a row has an even number of them. Of codes the byte at
+// which they begin.
 fn first_group(row: u32) -> u32 {
+  if (SCALE_BITS < 16u) { return row * ROW_BYTES + select(0u, 2u, ROW_FACTOR); }
   return row * select((GROUPS + 1u) & ~1u, GROUPS, SCALING != 0u);
 }
 
-// The same as load_scales, groups counted through all rows.
-fn scales_at(group: u32) -> vec2f {
-  if (SCALING != 0u) { return unpack2x16float(scales[group]); }
-  let pair = unpack2x16float(scales[group / 2u]);
-  return vec2f(select(pair.x, pair.y, (group & 1u) == 1u));
+// The same as load_scales, for a row of which first_group() is known.
+fn scales_at(first: u32, group: u32) -> vec2f {
+  if (SCALE_BITS < 16u) { return coded_scales(first + group * PAIR_BITS / 8u, group * PAIR_BITS % 8u); }
+  let at = first + group;
+  if (SCALING != 0u) { return unpack2x16float(scales[at]); }
+  let pair = unpack2x16float(scales[at / 2u]);
+  return vec2f(select(pair.x, pair.y, (at & 1u) == 1u));
+}
+
+// Two codes, or the one twice, from a bit of a byte on; no pair lies across two words.
+fn coded_scales(byte: u32, bit: u32) -> vec2f {
+  let codes = scales[byte / 4u] >> (8u * (byte % 4u) + bit);
+  let first = coded_scale(codes);
+  if (SCALING == 0u) { return vec2f(first); }
+  if (SCALING == 2u) { return vec2f(first, f32(extractBits(codes, SCALE_BITS, SCALE_BITS))); }
+  return vec2f(first, coded_scale(codes >> SCALE_BITS));
+}
+
+// What the code in the low bits stands for.
+fn coded_scale(codes: u32) -> f32 {
+  return bitcast<f32>((extractBits(codes, 0u, SCALE_BITS) << SCALE_SHIFT) + SCALE_START);
+}
+
+// What coded scales of a row are still to be multiplied with; 1 for f16.
+fn row_factor(row: u32) -> f32 {
+  if (!ROW_FACTOR) { return codebook.shared_factor; }
+  let byte = row * ROW_BYTES;
+  return unpack2x16float(scales[byte / 4u] >> (8u * (byte % 4u))).x;
+}
+
+// Scales of a group with their factor, exact; a zero-point has none.
+fn whole_scales(row: u32, group: u32) -> vec2f {
+  let scale = load_scales(row, group);
+  if (SCALE_BITS == 16u) { return scale; }
+  let factor = row_factor(row);
+  return scale * vec2f(factor, select(factor, 1.0, SCALING == 2u));
 }
 
 // Two f16 whose bits are in place.

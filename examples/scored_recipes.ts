@@ -1,0 +1,95 @@
+/**
+ * What the examples about accuracy share: the shipped model quantised by several recipes, each scored on
+ * the same held-out windows, as rows of one table.
+ *
+ *   bits/weight    codes, scales, factors and codebooks, over the decoder's linears
+ *   weight error   sum((w' - w)^2) / sum(w^2)
+ *   over dense     what the recipe adds to the mean loss, nats a token, paired window by window; `+-`
+ *                  is the standard error of that difference, of few windows a rough one
+ *   paper, 7B      perplexity that the AFPQ paper reports of LLaMA-2 7B on WikiText-2 (dense 5.47):
+ *                  another model and text, beside ours for the order and not to be compared with it
+ *
+ * Windows are three, or what `--windows N` says; 65 are all.
+ *
+ * @module
+ */
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import {
+  estimateDifference,
+  evaluateText,
+  loadModel,
+  openDevice,
+  openTokenizer,
+  quantizeCheckpoint,
+  type QuantizeCheckpointOptions,
+  type Row,
+  textWindows,
+} from "../mod.ts";
+import { tinyLlamaFolder } from "./tiny_llama.ts";
+
+/** How to quantise, and what the paper has of it. */
+export interface ScoredRecipe extends QuantizeCheckpointOptions {
+  readonly name: string;
+  readonly paper?: number;
+}
+
+/** Scores dense and every recipe; one row each. */
+export async function scoreRecipes(recipes: readonly ScoredRecipe[]): Promise<Row[]> {
+  const path = await tinyLlamaFolder();
+  const work = await mkdtemp(join(tmpdir(), "afpq-"));
+  const device = await openDevice({ binding: "cpu" }); // without a binding: the best there is
+  try {
+    const text = await readFile(join(path, "heldout.txt"), "utf8");
+    const tokenizer = await openTokenizer(path);
+    const cut = textWindows(tokenizer, text, { context: 256, windows: windowsAsked() });
+    const score = async (folder: string) => {
+      const model = await loadModel(device, folder);
+      const scored = await evaluateText(model, cut);
+      model.close();
+      return scored;
+    };
+    const dense = await score(path);
+    const rows: Row[] = [row("dense", 16, 0, dense.perplexity, 0, 0, 5.47)];
+    for (const { name, paper, ...options } of recipes) {
+      const folder = join(work, String(rows.length));
+      const { bitsPerWeight, nmse } = await quantizeCheckpoint(path, folder, options);
+      const { perplexity, windowNll } = await score(folder);
+      const { mean, standardError } = estimateDifference(dense.windowNll, windowNll);
+      rows.push(row(name, bitsPerWeight, nmse!, perplexity, mean, standardError ?? NaN, paper));
+      await rm(folder, { recursive: true });
+    }
+    return rows;
+  } finally {
+    device.close();
+    await rm(work, { recursive: true });
+  }
+}
+
+function row(
+  recipe: string,
+  bits: number,
+  error: number,
+  perplexity: number,
+  over: number,
+  within: number,
+  paper?: number,
+): Row {
+  return {
+    recipe,
+    "bits/weight": bits,
+    "weight error": error,
+    perplexity,
+    "over dense": over,
+    "+-": within,
+    "paper, 7B": paper ?? "",
+  };
+}
+
+/** The number after `--windows`, three without. */
+function windowsAsked(): number {
+  const at = process.argv.indexOf("--windows");
+  return at < 0 ? 3 : Number(process.argv[at + 1]);
+}

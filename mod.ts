@@ -35,6 +35,8 @@ export {
   quantizationError,
   sumErrors,
 } from "./lib/quantization_error.ts";
+export { gptq, type GptqOptions, type GptqResult } from "./lib/gptq.ts";
+export { type LayerError, layerError, relativeError } from "./lib/layer_error.ts";
 export { type FloatDtype, narrow, widen } from "./lib/float16.ts";
 
 // Files

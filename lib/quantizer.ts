@@ -92,7 +92,7 @@ export function quantize(w: Float32Array, options: QuantizeOptions): QuantizedMa
 }
 
 /** Codes of all rows, packed: [rows, words a row]. */
-function encode(
+export function encode(
   w: Float32Array,
   scales: Float64Array,
   shape: PackedShape & { scaleExponent: number },
@@ -176,7 +176,7 @@ export function groupScales(q: QuantizedMatrix, row: number, group: number): Gro
 }
 
 /** Largest w and -w of each group, at least 0: [rows, groups, 2]. */
-function groupExtremes(
+export function groupExtremes(
   w: Float32Array,
   { rows, cols, group }: { rows: number; cols: number; group: Group },
   name: string,
@@ -213,7 +213,7 @@ function refuseWeight(w: Float32Array, cols: number, name: string): never {
 }
 
 /** Scales before rounding, [rows, groups, 2]; the second of a pair is 0 unless there are two. */
-function trueScales(extremes: Float64Array, format: Format): Float64Array {
+export function trueScales(extremes: Float64Array, format: Format): Float64Array {
   const scales = new Float64Array(extremes.length);
   const reach = reachOf(format);
   for (let i = 0; i < extremes.length; i += 2) {
@@ -237,7 +237,7 @@ function reachOf({ grid }: Format): { positive: number; negative: number } {
 }
 
 /** The power of two that scales are stored times: 0 if all that are not 0 are normal f16. */
-function commonExponent(scales: Float64Array): number {
+export function commonExponent(scales: Float64Array): number {
   let largest = 0, smallest = Infinity;
   for (const scale of scales) {
     if (scale > largest) largest = scale;
@@ -248,7 +248,7 @@ function commonExponent(scales: Float64Array): number {
 }
 
 /** Rounds scales in place to the f16 that is stored, and counts those that became 0. */
-function storeScales(scales: Float64Array, exponent: number): number {
+export function storeScales(scales: Float64Array, exponent: number): number {
   const unit = powerOfTwo(exponent);
   let underflows = 0;
   for (let i = 0; i < scales.length; i++) {
@@ -261,7 +261,11 @@ function storeScales(scales: Float64Array, exponent: number): number {
 }
 
 /** Fills in the second of each pair: round(lo / s), the level that stands for 0. */
-function addZeroPoints(scales: Float64Array, extremes: Float64Array, exponent: number): void {
+export function addZeroPoints(
+  scales: Float64Array,
+  extremes: Float64Array,
+  exponent: number,
+): void {
   const unit = powerOfTwo(-exponent);
   for (let i = 0; i < scales.length; i += 2) {
     scales[i + 1] = scales[i] === 0 ? 0 : roundHalfEven(extremes[i + 1] / (scales[i] * unit));
@@ -269,7 +273,7 @@ function addZeroPoints(scales: Float64Array, extremes: Float64Array, exponent: n
 }
 
 /** Pairs of stored scales, [rows, groups, 2], as the f16 bits of the layout. */
-function scaleBits(pairs: Float64Array, shape: PackedShape): Uint16Array<ArrayBuffer> {
+export function scaleBits(pairs: Float64Array, shape: PackedShape): Uint16Array<ArrayBuffer> {
   const [rows, ...perRow] = scalesShape(shape);
   const stride = perRow.reduce((a, b) => a * b);
   const groups = groupsPerRow(shape);

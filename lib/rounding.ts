@@ -77,7 +77,8 @@ function nearestEncoder({ grid, codes: codeOf }: Format): Encoder {
     for (let i = start; i < end; i++) {
       const weight = w[i];
       const side = +(weight < 0);
-      let level = lowest[side * LOWEST + ((weight * bucketsPerUnit[side]) | 0)];
+      const bucket = Math.min(weight * bucketsPerUnit[side], BUCKETS); // beyond the reach: the last
+      let level = lowest[side * LOWEST + (bucket | 0)];
       while (weight > scaled[side * BORDERS + level]) level++;
       codes[at++] = codeOf[level];
     }

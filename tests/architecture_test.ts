@@ -7,7 +7,8 @@ const LAYERS: Record<string, string> = {
   leaves:
     "permission cache_folder npm report progress parse_args nearest glob json_string strict_json hashed_file " +
     "pattern_syntax pattern csv sampling statistics",
-  numbers: "codebook float16 dtype format pack rounding quantizer quantization_error",
+  numbers: "codebook float16 dtype format pack rounding quantizer quantization_error " +
+    "triangular layer_error weighted_clip group_rounding gptq",
   gpu: "waiting gpu launch kernels self_test native bun_webgpu bindings software_gpu " +
     "tuning_cache device timing",
   operations:

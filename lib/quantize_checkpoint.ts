@@ -42,6 +42,8 @@ export interface QuantizeCheckpointOptions extends Globs {
   readonly group?: Group;
   /** Replace a folder of files that stands at `out`. */
   readonly force?: boolean;
+  /** What is quantised or changed already, and only to be written. */
+  readonly prepared?: PreparedTensors;
   /** Say what would be done, and write nothing. */
   readonly dryRun?: boolean;
   /** Stops the work and removes what was written. */
@@ -49,6 +51,19 @@ export interface QuantizeCheckpointOptions extends Globs {
   /** Told how many source bytes are done, and what comes next. */
   readonly onProgress?: (doneBytes: number, totalBytes: number, what: string) => void;
   readonly log?: (line: string) => void;
+}
+
+/** Tensors that calibration made, by source name; read when their turn comes. */
+export interface PreparedTensors {
+  readonly matrices: ReadonlyMap<string, PreparedMatrix>;
+  /** Bytes in the dtype of the source. */
+  readonly vectors: ReadonlyMap<string, () => Promise<Uint8Array<ArrayBuffer>>>;
+}
+
+/** A matrix of the job's format and group, and its error. */
+export interface PreparedMatrix {
+  read(): Promise<QuantizedMatrix>;
+  readonly error: QuantizationError;
 }
 
 /** What was done. In a dry run errors are null. */
@@ -116,6 +131,7 @@ interface Job {
   readonly group: Group;
   readonly chosen: ReadonlyMap<string, ChosenTensor>;
   readonly onProgress: NonNullable<QuantizeCheckpointOptions["onProgress"]>;
+  readonly prepared?: PreparedTensors;
   /** By source name, of matrices that are done. */
   readonly done: Map<string, { facts: PackedFacts; error: QuantizationError }>;
   readonly totalBytes: number;
@@ -125,7 +141,7 @@ interface Job {
 function planJob(
   checkpoint: Checkpoint,
   { format, group }: { format: Format; group: Group },
-  { include, exclude, onProgress = () => {} }: QuantizeCheckpointOptions,
+  { include, exclude, prepared, onProgress = () => {} }: QuantizeCheckpointOptions,
 ): Job {
   const chosen = chooseTensors(checkpoint, { include, exclude });
   for (const name of chosen.keys()) {
@@ -138,11 +154,12 @@ function planJob(
   }
   const totalBytes = checkpoint.files.reduce((sum, file) => sum + file.bytes - file.dataOffset, 0);
   const done = new Map();
-  return { checkpoint, format, group, chosen, onProgress, done, totalBytes, doneBytes: 0 };
+  const about = { checkpoint, format, group, chosen, prepared };
+  return { ...about, onProgress, done, totalBytes, doneBytes: 0 };
 }
 
 /** Refuses a model that is quantised already, by us or by others. */
-function refuseQuantized({ path, config, files }: Checkpoint): void {
+export function refuseQuantized({ path, config, files }: Checkpoint): void {
   const method = quantizedBy(config) ?? (files.some(isPacked) ? "afpq" : null);
   if (method === null) return;
   throw new Error(
@@ -204,7 +221,11 @@ function fileSources(job: Job, file: SafetensorsFile): TensorSource[] {
     ...matrices.flatMap(({ name }) =>
       packedSources(name, shapeOf(job, name), () => quantizeTensor(job, name))
     ),
-    ...others,
+    ...others.map((tensor) => {
+      const bytes = job.prepared?.vectors.get(tensor.name);
+      const { name, dtype, shape } = tensor;
+      return bytes ? { name, dtype, shape, bytes } : tensor;
+    }),
   ];
 }
 
@@ -238,6 +259,13 @@ function shapeOf({ chosen, format, group }: Job, name: string): PackedShape {
 async function quantizeTensor(job: Job, name: string): Promise<QuantizedMatrix> {
   const { tensor, dtype } = job.chosen.get(name)!;
   advance(job, 0, name);
+  const prepared = job.prepared?.matrices.get(name);
+  if (prepared) {
+    const q = await prepared.read();
+    job.done.set(name, { facts: { ...q, dtype }, error: prepared.error });
+    advance(job, tensor.end - tensor.begin, name);
+    return q;
+  }
   const w = widen(await tensor.bytes(), dtype);
   const q = quantize(w, { ...shapeOf(job, name), name });
   job.done.set(name, { facts: { ...q, dtype }, error: quantizationError(q, w) });

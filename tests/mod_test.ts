@@ -7,6 +7,7 @@ const NAMES = [
   // formats and the quantiser
   ..."format formatNames customFormat exMy quantize dequantize groups bitsPerWeight".split(" "),
   ..."rowCodes groupScales quantizationError nmseOf sumErrors widen narrow".split(" "),
+  ..."gptq layerError relativeError".split(" "),
   // files
   ..."openCheckpoint readSafetensors writeSafetensors headerLength parseHeader".split(" "),
   ..."packedSources packedTensors readPacked".split(" "),

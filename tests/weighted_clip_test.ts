@@ -51,5 +51,5 @@ test("no grid of 2000 scales a side finds one that is much better", () => {
 test("weights that count for nothing may be clipped", () => {
   const w = Float32Array.of(1, 0.1, 0.05, 10), importance = [1, 1, 1, 0];
   const [scale] = clipperOf(formatOf("nf4-asym"))({ w, start: 0, end: 4, importance }, 10, 0);
-  assert.equal(scale, 5, "as far as the search goes");
+  assert.ok(scale < 7, `${scale}`);
 });

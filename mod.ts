@@ -36,6 +36,7 @@ export {
   sumErrors,
 } from "./lib/quantization_error.ts";
 export { gptq, type GptqOptions, type GptqResult } from "./lib/gptq.ts";
+export { type AwqOptions, type AwqScales, awqScales } from "./lib/awq.ts";
 export { type LayerError, layerError, relativeError } from "./lib/layer_error.ts";
 export { type FloatDtype, narrow, widen } from "./lib/float16.ts";
 
@@ -71,6 +72,11 @@ export * as reference from "./lib/linear_reference.ts";
 
 // Whole checkpoints: what the commands of the same names do
 export { quantizeCheckpoint, type QuantizeCheckpointOptions } from "./lib/quantize_checkpoint.ts";
+export {
+  type CalibratedOptions,
+  type CalibratedSummary,
+  quantizeCalibrated,
+} from "./lib/quantize_calibrated.ts";
 export { dequantizeCheckpoint } from "./lib/dequantize_checkpoint.ts";
 export { verifyCheckpoint } from "./lib/verify_checkpoint.ts";
 export { inspectCheckpoint } from "./lib/inspect_checkpoint.ts";

@@ -14,6 +14,7 @@
 
 import { mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { widen } from "./float16.ts";
 import { fileChunks, hashChunks, type Hashed, sha256 } from "./hashed_file.ts";
 import { metadataRoom, type PackedFacts, packedMetadata, packedSources } from "./packed_tensors.ts";
 import { packedTensors, readPacked } from "./packed_tensors.ts";
@@ -136,8 +137,8 @@ async function readBlock<Report>(path: string): Promise<StoredBlock<Report>> {
   const matrices = new Map<string, QuantizedMatrix>();
   for (const packed of packedTensors(file)) matrices.set(packed.name, await readPacked(packed));
   const vectors = new Map<string, Float32Array>();
-  for (const { name, dtype, bytes } of file.tensors) {
-    if (dtype === "F32") vectors.set(name, new Float32Array((await bytes()).slice().buffer));
+  for (const tensor of file.tensors) {
+    if (tensor.dtype === "F32") vectors.set(tensor.name, widen(await tensor.bytes(), "F32"));
   }
   return { matrices, vectors, report: JSON.parse(file.metadata![REPORT]) as Report };
 }

@@ -8,7 +8,7 @@ const LAYERS: Record<string, string> = {
     "permission cache_folder npm report progress parse_args nearest glob json_string strict_json hashed_file " +
     "pattern_syntax pattern csv sampling statistics",
   numbers: "codebook float16 dtype format pack rounding quantizer quantization_error " +
-    "triangular layer_error weighted_clip group_rounding gptq",
+    "triangular layer_error weighted_clip group_rounding gptq awq quantize_linear gram_reference",
   gpu: "waiting gpu launch kernels self_test native bun_webgpu bindings software_gpu " +
     "tuning_cache device timing",
   operations:
@@ -18,12 +18,14 @@ const LAYERS: Record<string, string> = {
     "manifest output_folder packed_tensors",
   text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +
     "choices evaluate compare",
-  network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama",
+  network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama " +
+    "block_inputs folding block_store calibrate",
   drivers:
-    "choose_tensors carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +
+    "choose_tensors carry_over quantize_checkpoint quantize_calibrated dequantize_checkpoint " +
+    "verify_checkpoint " +
     "inspect_checkpoint check_checkpoint generate",
-  commands: "command command_quantize command_inspect command_verify command_dequantize " +
-    "command_check command_devices read_options command_model command_generate command_eval " +
+  commands: "command read_options command_quantize command_inspect command_verify " +
+    "command_dequantize command_check command_devices command_model command_generate command_eval " +
     "command_compare",
   interface: "cli",
 };

@@ -7,7 +7,7 @@ const NAMES = [
   // formats and the quantiser
   ..."format formatNames customFormat exMy quantize dequantize groups bitsPerWeight".split(" "),
   ..."rowCodes groupScales quantizationError nmseOf sumErrors widen narrow".split(" "),
-  ..."gptq layerError relativeError".split(" "),
+  ..."gptq awqScales layerError relativeError".split(" "),
   // files
   ..."openCheckpoint readSafetensors writeSafetensors headerLength parseHeader".split(" "),
   ..."packedSources packedTensors readPacked".split(" "),
@@ -15,7 +15,8 @@ const NAMES = [
   ..."openDevice bindings load matvec matmul dequantise denseMatvec denseMatmul".split(" "),
   ..."prepareProduct uploadTokens createTimer tune reference".split(" "),
   // whole checkpoints
-  ..."quantizeCheckpoint dequantizeCheckpoint verifyCheckpoint inspectCheckpoint".split(" "),
+  ..."quantizeCheckpoint quantizeCalibrated dequantizeCheckpoint verifyCheckpoint inspectCheckpoint"
+    .split(" "),
   ..."checkCheckpoint checkMatrix worstOf".split(" "),
   // models
   ..."loadModel openTokenizer openChatTemplate createSampler generate complete warmUp".split(" "),

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { blocksOnCpu } from "../lib/block_inputs.ts";
+import { scaleRows } from "../lib/folding.ts";
 import { linearNames } from "../lib/ops.ts";
 import { madeLayer } from "./made_layers.ts";
 import { CONFIGS } from "./made_models.ts";
@@ -30,10 +31,7 @@ test("what is put in a linear's place is what later linears are given the result
   const changed = { ...layer };
   const block = await start(changed, windows);
   const before = await block.moments("qkv");
-  changed.qkv = {
-    ...layer.qkv,
-    parts: layer.qkv.parts.map((p) => ({ ...p, bytes: new Uint8Array(p.bytes.length) })),
-  } as typeof layer.qkv;
+  changed.qkv = scaleRows(layer.qkv, 0, new Float64Array(96));
   const { h } = await block.moments("output");
   assert.ok(before.h.some((value) => value !== 0));
   assert.ok(h.every((value) => value === 0), "v is 0, so attention gives 0");

@@ -89,6 +89,7 @@ export {
   type LoadModelOptions,
   type ModelStats,
 } from "./lib/llama.ts";
+export { loadSmoothed, type SmoothOptions } from "./lib/smooth_model.ts";
 export { openTokenizer, type Tokenizer } from "./lib/tokenizer.ts";
 export { type ChatMessage, type ChatTemplate, openChatTemplate } from "./lib/chat_template.ts";
 export { createSampler, type SamplerOptions } from "./lib/sampling.ts";

@@ -23,10 +23,11 @@ import type { FloatDtype } from "./float16.ts";
 import { widen } from "./float16.ts";
 import { foldScales, sharedMagnitudes } from "./folding.ts";
 import { layerError, relativeError } from "./layer_error.ts";
+import { hostKeeper } from "./llama_cpu.ts";
 import { denseRow, type Matrix } from "./linear_reference.ts";
 import { weightReader } from "./model.ts";
 import type { ModelConfig } from "./model_config.ts";
-import { type LinearName, linearNames } from "./ops.ts";
+import { type LayerWeights, type LinearName, linearNames } from "./ops.ts";
 import { embed } from "./pointwise_reference.ts";
 import type { QuantizationError } from "./quantization_error.ts";
 import { type LinearOptions, quantizeLinear } from "./quantize_linear.ts";
@@ -61,19 +62,12 @@ export interface CalibrationJob extends LinearOptions {
 /** Quantises all blocks that the store does not have yet, into it. */
 export async function calibrate(job: CalibrationJob): Promise<void> {
   const { checkpoint, config, store, windows, start } = job;
-  const read = weightReader<CpuWeight, Float32Array>(checkpoint, config, {
-    async matrix(sources, bias) {
-      const parts = [];
-      for (const source of sources) parts.push(inF32(await source.read()));
-      return { parts, bias };
-    },
-    vector: (values) => Promise.resolve(values),
-  });
+  const read = weightReader(checkpoint, config, hostKeeper);
   const { parts: [table] } = await read.embedding();
   let hidden = windows.map((ids): Float32Array => embed(table, ids));
   for (let at = 0; at < config.layers; at++) {
     job.signal?.throwIfAborted();
-    const layer: HostLayer = { ...await read.layer(at) };
+    const layer = layerInF32(await read.layer(at));
     if (at < store.count()) {
       replaceParts(layer, at, await store.read(at));
       hidden = await (await start(layer, hidden)).finish();
@@ -233,11 +227,20 @@ export function weightsOf(matrix: Matrix): Float32Array {
   return w;
 }
 
-function inF32(matrix: Matrix): Matrix {
-  return "codes" in matrix ? matrix : denseMatrix(matrix, weightsOf(matrix));
+/** A layer whose dense matrices are f32, to be changed. */
+export function layerInF32(layer: LayerWeights<CpuWeight, Float32Array>): HostLayer {
+  const wide: HostLayer = { ...layer };
+  for (const linear of linearNames) {
+    const parts = layer[linear].parts.map((part) =>
+      "codes" in part ? part : denseMatrix(part, weightsOf(part))
+    );
+    wide[linear] = { ...layer[linear], parts };
+  }
+  return wide;
 }
 
-function denseMatrix({ name, rows, cols }: Matrix, w: Float32Array): Matrix {
+/** W [rows, cols] in place of a matrix of that shape. */
+export function denseMatrix({ name, rows, cols }: Matrix, w: Float32Array): Matrix {
   const bytes = new Uint8Array(w.buffer as ArrayBuffer, w.byteOffset, w.byteLength);
   return { name, rows, cols, dtype: "F32", bytes };
 }

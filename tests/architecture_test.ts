@@ -19,7 +19,7 @@ const LAYERS: Record<string, string> = {
   text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +
     "choices evaluate compare",
   network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama " +
-    "block_inputs folding block_store calibrate",
+    "block_inputs folding block_store calibrate smoothquant smooth_model",
   drivers:
     "choose_tensors carry_over quantize_checkpoint quantize_calibrated dequantize_checkpoint " +
     "verify_checkpoint " +

@@ -19,7 +19,8 @@ const NAMES = [
     .split(" "),
   ..."checkCheckpoint checkMatrix worstOf".split(" "),
   // models
-  ..."loadModel openTokenizer openChatTemplate createSampler generate complete warmUp".split(" "),
+  ..."loadModel loadSmoothed openTokenizer openChatTemplate createSampler generate complete warmUp"
+    .split(" "),
   ..."textWindows wikitextText evaluateText evaluateChoices readChoices compareModels".split(" "),
   ..."estimate estimateDifference perplexityOf quantile pairedRatio".split(" "),
   // tables

@@ -90,6 +90,17 @@ export {
   type ModelStats,
 } from "./lib/llama.ts";
 export { loadSmoothed, type SmoothOptions } from "./lib/smooth_model.ts";
+export {
+  createTrainer,
+  loadLora,
+  type LoraModel,
+  type LoraOptions,
+  lossOf,
+  saveAdapters,
+  type TrainStep,
+} from "./lib/lora.ts";
+export { doubleQuantized } from "./lib/double_quantization.ts";
+export { openModelConfig } from "./lib/model_config.ts";
 export { openTokenizer, type Tokenizer } from "./lib/tokenizer.ts";
 export { type ChatMessage, type ChatTemplate, openChatTemplate } from "./lib/chat_template.ts";
 export { createSampler, type SamplerOptions } from "./lib/sampling.ts";

@@ -40,11 +40,12 @@ const calibration = await cut("calibration.txt", full ? 16 : 2);
 const heldOut = await cut("heldout.txt", full ? Infinity : 5);
 const device = await openDevice({ binding: "cpu" });
 
+const int8 = 8 + 32 * 2560 / 786432; // a f32 scale for each of 2560 rows of a layer
 const nf4 = { format: "nf4-asym", group: 128 } as const;
 const ways: [name: string, bits: number, options: Omit<SmoothOptions, "windows">][] = [
   ["dense", 16, { alpha: null, weights: null, int8: false }],
-  ["W8A8", 8.05, { alpha: null, weights: "int8", int8: true }], // a f32 scale a row, of 256 to 768
-  ["W8A8 smoothed", 8.05, { alpha: 0.5, weights: "int8", int8: true }],
+  ["W8A8", int8, { alpha: null, weights: "int8", int8: true }],
+  ["W8A8 smoothed", int8, { alpha: 0.5, weights: "int8", int8: true }],
   ["W4 nf4-asym", 4.25, { alpha: null, weights: nf4, int8: false }],
   ["W4A8 nf4-asym", 4.25, { alpha: null, weights: nf4, int8: true }],
   ["W4A8 nf4-asym smoothed", 4.25, { alpha: 0.5, weights: nf4, int8: true }],

@@ -19,6 +19,7 @@ const NAMES = [
     .split(" "),
   ..."checkCheckpoint checkMatrix worstOf".split(" "),
   // models
+  ..."createTrainer loadLora lossOf saveAdapters doubleQuantized openModelConfig".split(" "),
   ..."loadModel loadSmoothed openTokenizer openChatTemplate createSampler generate complete warmUp"
     .split(" "),
   ..."textWindows wikitextText evaluateText evaluateChoices readChoices compareModels".split(" "),

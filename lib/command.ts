@@ -68,6 +68,7 @@ const quantize: CommandUsage = {
     "calibration",
     "windows",
     "context",
+    "binding",
   ],
   boolean: ["dry-run", "force", "act-order"],
   collect: ["include", "exclude"],
@@ -91,6 +92,8 @@ MODEL is a Hugging Face folder, of which the decoder's linears are quantised, or
   --windows N        most windows of the text; 128 unless told
   --context N        tokens a window; the model's own context, at most 2048, unless told
   --act-order        gptq: columns that are felt most come first
+  --binding NAME     what runs the text: one of afpq devices; cpu unless told, whose result is the
+                     same bytes everywhere
   --dry-run          say what would be quantised and how big it gets, write nothing
   --force            replace OUT if it is there
 ${COMMON_HELP.slice(1)}

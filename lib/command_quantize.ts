@@ -5,14 +5,22 @@
  */
 import type { MatrixReport } from "./calibrate.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
-import { openDevice } from "./device.ts";
+import { type Binding, openDevice } from "./device.ts";
 import type { Args } from "./parse_args.ts";
 import { bytesText } from "./progress.ts";
 import { quantizeCheckpoint, type QuantizeCheckpointOptions } from "./quantize_checkpoint.ts";
 import type { QuantizeSummary, TensorSummary } from "./quantize_checkpoint.ts";
 import { type CalibratedOptions, quantizeCalibrated } from "./quantize_calibrated.ts";
 import { methods } from "./quantize_linear.ts";
-import { callersPath, readNumber, readOneOf, readText, text, UsageError } from "./read_options.ts";
+import {
+  callersPath,
+  readBinding,
+  readNumber,
+  readOneOf,
+  readText,
+  text,
+  UsageError,
+} from "./read_options.ts";
 import { type Row, told } from "./report.ts";
 
 /** Options of the command. */
@@ -31,10 +39,12 @@ export interface QuantizeCommandOptions extends
 export interface Calibration
   extends Pick<CalibratedOptions, "method" | "windows" | "context" | "actOrder"> {
   readonly path: string;
+  /** The device that runs the text; plain TypeScript unless told. */
+  readonly binding?: Binding;
 }
 
 /** Flags that only say how a text is used. */
-const CALIBRATION_FLAGS = ["calibration", "windows", "context", "act-order"];
+const CALIBRATION_FLAGS = ["calibration", "windows", "context", "act-order", "binding"];
 
 /** Reads `--method` and what goes with it; null for plain rounding. */
 export function readCalibration(parsed: Args): Calibration | null {
@@ -68,6 +78,7 @@ export function readCalibration(parsed: Args): Calibration | null {
     actOrder,
     windows: readNumber(parsed, "windows", { least: 1 }),
     context: readNumber(parsed, "context", { least: 2 }),
+    binding: readBinding(parsed),
   };
 }
 
@@ -94,11 +105,11 @@ function resultOf(done: QuantizeSummary, dryRun: boolean): CommandResult & { jso
 /** Runs the command with a text; outputs are told of as well. */
 async function calibratedResult(
   { model, out, ...options }: Omit<QuantizeCommandOptions, "calibration">,
-  { path, ...calibration }: Calibration,
+  { path, binding = "cpu", ...calibration }: Calibration,
   context: CommandContext,
 ): Promise<CommandResult> {
   const about = await readText(path);
-  const device = await openDevice({ binding: "cpu", log: context.log });
+  const device = await openDevice({ binding, log: context.log });
   try {
     const done = await quantizeCalibrated(model, out, {
       ...options,

@@ -13,6 +13,7 @@ import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
 import dequantise from "../kernels/dequantise.wgsl" with { type: "text" };
 import embed from "../kernels/embed.wgsl" with { type: "text" };
 import embedPacked from "../kernels/embed_packed.wgsl" with { type: "text" };
+import gramKernel from "../kernels/gram.wgsl" with { type: "text" };
 import joinParts from "../kernels/join.wgsl" with { type: "text" };
 import matmul from "../kernels/matmul.wgsl" with { type: "text" };
 import matmulQuads from "../kernels/matmul_quads.wgsl" with { type: "text" };
@@ -78,6 +79,7 @@ const KERNELS = {
   attention: { text: attention, parts: [] },
   attention_tile: { text: attentionTile, parts: [] },
   silu_mul: { text: siluMul, parts: [] },
+  gram: { text: gramKernel, parts: [] },
   token_loss: { text: tokenLoss, parts: ["reduce"] },
   top: { text: top, parts: [] },
 };

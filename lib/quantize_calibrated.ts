@@ -14,6 +14,7 @@
 
 import { type BlockStore, openBlockStore } from "./block_store.ts";
 import { blocksOnCpu } from "./block_inputs.ts";
+import { blocksOnGpu } from "./block_inputs_gpu.ts";
 import { calibrate, type MatrixReport } from "./calibrate.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { chooseTensors } from "./choose_tensors.ts";
@@ -96,7 +97,9 @@ export async function quantizeCalibrated(
       chosen: new Set(chosen.keys()),
       windows,
       store,
-      start: blocksOnCpu(config, windows[0].length),
+      start: options.device.gpu
+        ? blocksOnGpu(options.device, config, windows[0].length)
+        : blocksOnCpu(config, windows[0].length),
       signal: options.signal,
       onProgress: options.onLinear,
     });

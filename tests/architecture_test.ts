@@ -19,7 +19,7 @@ const LAYERS: Record<string, string> = {
   text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +
     "choices evaluate compare",
   network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama " +
-    "block_inputs folding block_store calibrate smoothquant smooth_model " +
+    "block_inputs block_inputs_gpu folding block_store calibrate smoothquant smooth_model " +
     "double_quantization tape_attention tape_ops lora",
   drivers:
     "choose_tensors carry_over quantize_checkpoint quantize_calibrated dequantize_checkpoint " +
@@ -49,6 +49,7 @@ const RECORDED: Record<string, string> = {
   attention_tile: "gpu_ops",
   silu_mul: "gpu_ops",
   token_loss: "llama_gpu",
+  gram: "block_inputs_gpu",
   top: "llama_gpu",
 };
 

@@ -39,7 +39,14 @@ test("--method names a method, and the others of its flags go with it", () => {
   assert.equal(readCalibration(parsed({ method: "rtn" })), null);
   assert.deepEqual(
     readCalibration(parsed({ method: "gptq", calibration: "/t", windows: "3", "act-order": true })),
-    { method: "gptq", path: "/t", actOrder: true, windows: 3, context: undefined },
+    {
+      method: "gptq",
+      path: "/t",
+      actOrder: true,
+      windows: 3,
+      context: undefined,
+      binding: undefined,
+    },
   );
   const refused: [Record<string, string | boolean>, RegExp][] = [
     [{ method: "gptq" }, /with --method gptq as --calibration must name a text: got none$/],

@@ -12,6 +12,7 @@ import { type CalibratedOptions, quantizeCalibrated } from "../lib/quantize_cali
 import { methods } from "../lib/quantize_linear.ts";
 import { quantize } from "../lib/quantizer.ts";
 import { verifyCheckpoint } from "../lib/verify_checkpoint.ts";
+import { gpuTest } from "./gpu_devices.ts";
 import { inFolder } from "./made_checkpoints.ts";
 import { noPackage } from "./made_tokenizers.ts";
 import { uniform } from "./random.ts";
@@ -192,5 +193,20 @@ testUnless(
       assert.deepEqual(await readdir(at()), ["m"]);
     }),
 );
+
+if (noPackage === null) {
+  gpuTest(
+    "on a GPU outputs lose less than by plain rounding as well",
+    (_gpu, onGpu) =>
+      inFolder(async (at) => {
+        await writeTalkingModel(at("m"));
+        const options = { ...base, method: "gptq+awq" as const, device: onGpu };
+        const { reports } = await quantizeCalibrated(at("m"), at("q"), options);
+        assert.ok(
+          reports.every(({ outputError, plainOutputError }) => outputError < plainOutputError),
+        );
+      }),
+  );
+}
 
 test.after(() => device.close());

@@ -15,8 +15,8 @@ function start(name: string, args: readonly string[] = []): ChildProcess {
 }
 
 /** What an example prints, given what is typed. */
-async function printed(name: string, typed = ""): Promise<string> {
-  const child = start(name);
+async function printed(name: string, typed = "", args: readonly string[] = []): Promise<string> {
+  const child = start(name, args);
   let [stdout, stderr] = ["", ""];
   child.stdout!.on("data", (bytes) => stdout += bytes);
   child.stderr!.on("data", (bytes) => stderr += bytes);
@@ -42,6 +42,32 @@ testUnless(noPackage, "examples/compare.ts tells how far 3 bits predict otherwis
   assert.match(told, /United +States +States\n/);
   assert.match(told, /\nKL divergence {2}0\.066\d \+- 0\.006\d nats a token\n/);
 });
+
+/** Bun ends a test after 5 s unless told; these take a minute of a core and more. */
+const slow = { timeout: 600_000 };
+
+testUnless(
+  noPackage,
+  "examples/gptq.ts tells 3 bits with and without, and the paper's",
+  async () => {
+    const told = await printed("gptq");
+    const nats = (way: string) =>
+      Number(new RegExp(`^${way} .* ([\\d.]+) +[\\d.]+$`, "m").exec(told)?.[1]);
+    assert.ok(nats("gptq nf3-asym g128") < 0.6 * nats("rtn nf3-asym g128"), told);
+    assert.match(
+      told,
+      /\nThe AFPQ paper's own numbers, not ours: .*\n[\s\S]*GPTQ NF3-asym +3\.73 /,
+    );
+  },
+  slow,
+);
+
+testUnless(noPackage, "examples/qlora.ts makes the loss fall and leaves the base", async () => {
+  const told = await printed("qlora", "", ["20"]);
+  assert.match(told, /\nnf3-asym g64 +3\.\d+ /);
+  assert.match(told, /\nthe base is bit for bit what it was\n/);
+  assert.match(told, /\nadapters: adapter_config\.json, adapter_model\.safetensors\n/);
+}, slow);
 
 testUnless(noPackage, "examples/chat.ts answers each line until there is none", async () => {
   const told = await printed("chat", "Once upon a time\nAnd then\n");

@@ -149,7 +149,11 @@ function addProduct(
         s2 += own * x[q + 2 * cols];
         s3 += own * x[q + 3 * cols];
       }
-      [s0, s1, s2, s3].forEach((sum, i) => y[(t + i) * stride + first + row] += factor * sum);
+      const to = t * stride + first + row;
+      y[to] += factor * s0;
+      y[to + stride] += factor * s1;
+      y[to + 2 * stride] += factor * s2;
+      y[to + 3 * stride] += factor * s3;
     }
     for (; t < tokens; t++) {
       let sum = 0;
@@ -169,9 +173,17 @@ function addBack(
 ): void {
   const tokens = dx.length / cols;
   for (let t = 0; t < tokens; t++) {
-    for (let row = 0; row < rows; row++) {
-      const grad = factor * dy[t * stride + first + row], at = row * cols, to = t * cols;
-      if (grad !== 0) { for (let j = 0; j < cols; j++) dx[to + j] += grad * w[at + j]; }
+    // four rows share each number of dX that is written; beyond the last they count for nothing
+    for (let row = 0; row < rows; row += 4) {
+      const from = t * stride + first + row, left = rows - row;
+      const g0 = factor * dy[from], g1 = left > 1 ? factor * dy[from + 1] : 0;
+      const g2 = left > 2 ? factor * dy[from + 2] : 0, g3 = left > 3 ? factor * dy[from + 3] : 0;
+      const w0 = row * cols, to = t * cols;
+      const w1 = left > 1 ? w0 + cols : w0, w2 = left > 2 ? w1 + cols : w0;
+      const w3 = left > 3 ? w2 + cols : w0;
+      for (let j = 0; j < cols; j++) {
+        dx[to + j] += (g0 * w[w0 + j] + g1 * w[w1 + j]) + (g2 * w[w2 + j] + g3 * w[w3 + j]);
+      }
     }
   }
 }

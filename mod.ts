@@ -43,6 +43,9 @@ export {
   quantizationError,
   sumErrors,
 } from "./lib/quantization_error.ts";
+export { gptq, type GptqOptions, type GptqResult } from "./lib/gptq.ts";
+export { type AwqOptions, type AwqScales, awqScales } from "./lib/awq.ts";
+export { type LayerError, layerError, relativeError } from "./lib/layer_error.ts";
 export { type FloatDtype, narrow, widen } from "./lib/float16.ts";
 
 // Files
@@ -77,6 +80,11 @@ export * as reference from "./lib/linear_reference.ts";
 
 // Whole checkpoints: what the commands of the same names do
 export { quantizeCheckpoint, type QuantizeCheckpointOptions } from "./lib/quantize_checkpoint.ts";
+export {
+  type CalibratedOptions,
+  type CalibratedSummary,
+  quantizeCalibrated,
+} from "./lib/quantize_calibrated.ts";
 export { dequantizeCheckpoint } from "./lib/dequantize_checkpoint.ts";
 export { verifyCheckpoint } from "./lib/verify_checkpoint.ts";
 export { inspectCheckpoint } from "./lib/inspect_checkpoint.ts";
@@ -89,6 +97,18 @@ export {
   type LoadModelOptions,
   type ModelStats,
 } from "./lib/llama.ts";
+export { loadSmoothed, type SmoothOptions } from "./lib/smooth_model.ts";
+export {
+  createTrainer,
+  loadLora,
+  type LoraModel,
+  type LoraOptions,
+  lossOf,
+  saveAdapters,
+  type TrainStep,
+} from "./lib/lora.ts";
+export { doubleQuantized } from "./lib/double_quantization.ts";
+export { openModelConfig } from "./lib/model_config.ts";
 export { openTokenizer, type Tokenizer } from "./lib/tokenizer.ts";
 export { type ChatMessage, type ChatTemplate, openChatTemplate } from "./lib/chat_template.ts";
 export { createSampler, type SamplerOptions } from "./lib/sampling.ts";

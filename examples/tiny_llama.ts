@@ -61,6 +61,7 @@ async function importedTexts(): Promise<Record<string, { default: string }>> {
     "tokenizer_config.json": await import("./tiny-llama/tokenizer_config.json", {
       with: { type: "text" },
     }),
+    "calibration.txt": await import("./tiny-llama/calibration.txt", { with: { type: "text" } }),
     "heldout.txt": await import("./tiny-llama/heldout.txt", { with: { type: "text" } }),
   };
 }

@@ -21,7 +21,7 @@ import { type DeviceRow, devices } from "./command_devices.ts";
 import { evalCommand, readEvalOptions } from "./command_eval.ts";
 import { generateCommand, readGenerateOptions } from "./command_generate.ts";
 import { inspectCommand } from "./command_inspect.ts";
-import { quantizeCommand } from "./command_quantize.ts";
+import { quantizeCommand, readCalibration } from "./command_quantize.ts";
 import { verifyCommand } from "./command_verify.ts";
 import type { FloatDtype } from "./float16.ts";
 import { nearest } from "./nearest.ts";
@@ -177,6 +177,7 @@ function actionOf(name: CommandName, parsed: Args): Action {
         ...readRecipe(parsed),
         include: parsed.include as string[],
         exclude: parsed.exclude as string[],
+        calibration: readCalibration(parsed),
       };
       return (context) => quantizeCommand(options, context);
     }

@@ -58,8 +58,11 @@ const COMMON_HELP = `
 
 const quantize: CommandUsage = {
   words: ["MODEL"],
-  string: ["out", "format", "group", "scales", "codebook", "bits", "include", "exclude"],
-  boolean: ["clip", "dry-run", "force"],
+  string: [
+    ..."out format group scales codebook bits include exclude".split(" "),
+    ..."method calibration windows context binding".split(" "),
+  ],
+  boolean: ["clip", "act-order", "dry-run", "force"],
   collect: ["include", "exclude"],
   required: ["out"],
   summary: "quantise a checkpoint into a folder",
@@ -81,6 +84,15 @@ MODEL is a Hugging Face folder, of which the decoder's linears are quantised, or
   --bits N           at most N bits a weight in all, and the recipe of each tensor that loses least
   --include GLOB     quantise the matrices it names in place of the default; may be repeated
   --exclude GLOB     leave out what it names; may be repeated
+  --method NAME      rtn: round to nearest, unless told; the others see a text in the model:
+                     weighted: scales by where inputs are felt; awq: and inputs scaled first;
+                     gptq: errors made up for; gptq+awq: both
+  --calibration FILE the text; what is stopped goes on from the last whole block when told again
+  --windows N        most windows of the text; 128 unless told
+  --context N        tokens a window; the model's own context, at most 2048, unless told
+  --act-order        gptq: columns that are felt most come first
+  --binding NAME     what runs the text: one of afpq devices; cpu unless told, whose result is the
+                     same bytes everywhere
   --dry-run          say what would be quantised and how big it gets, write nothing
   --force            replace OUT if it is there
 ${COMMON_HELP.slice(1)}
@@ -88,6 +100,7 @@ ${COMMON_HELP.slice(1)}
 examples
   afpq quantize llama-3-8b -o llama-3-8b-nf4
   afpq quantize llama-3-8b -o llama-3-8b-4bit --bits 4.25
+  afpq quantize llama-3-8b -o out --format nf3-asym --method gptq --calibration book.txt
   afpq quantize model.safetensors -o packed --format fp4-asym --group 64
   afpq quantize llama-3-8b -o out --include '*.mlp.*' --exclude '*.layers.0.*' --dry-run`,
 };

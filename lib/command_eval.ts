@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { readFile } from "node:fs/promises";
 import { readChoices } from "./choices.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
 import {
@@ -21,7 +20,7 @@ import { deviceFacts, deviceText } from "./device.ts";
 import { evaluateChoices, type EvaluateOptions, evaluateText } from "./evaluate.ts";
 import type { LanguageModel } from "./llama.ts";
 import type { Args } from "./parse_args.ts";
-import { callersPath, readNumber, readOneOf, text, UsageError } from "./read_options.ts";
+import { callersPath, readNumber, readOneOf, readText, text, UsageError } from "./read_options.ts";
 import { told } from "./report.ts";
 import { quote } from "./strict_json.ts";
 import { type TextWindows, textWindows, wikitextText } from "./text_windows.ts";
@@ -172,20 +171,6 @@ export async function readWindows(
   });
   for (const window of cut.windows) requireIds(window, prepared);
   return cut;
-}
-
-async function readText(path: string): Promise<string> {
-  const bytes = await readFile(path).catch((cause) => {
-    const got = cause.code === "ENOENT" ? "nothing there" : String(cause.code ?? cause);
-    throw new Error(`Cannot read ${quote(path)} as it must be a text file: got ${got}`, { cause });
-  });
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (cause) {
-    throw new TypeError(`Cannot read ${quote(path)} as it must be UTF-8: got other bytes`, {
-      cause,
-    });
-  }
 }
 
 async function choicesJob(prepared: Prepared, path: string): Promise<Job> {

@@ -14,6 +14,7 @@ import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
 import dequantise from "../kernels/dequantise.wgsl" with { type: "text" };
 import embed from "../kernels/embed.wgsl" with { type: "text" };
 import embedPacked from "../kernels/embed_packed.wgsl" with { type: "text" };
+import gramKernel from "../kernels/gram.wgsl" with { type: "text" };
 import halveTokens from "../kernels/halve_tokens.wgsl" with { type: "text" };
 import joinParts from "../kernels/join.wgsl" with { type: "text" };
 import matmul from "../kernels/matmul.wgsl" with { type: "text" };
@@ -92,6 +93,7 @@ const KERNELS = {
   attention_quads: { text: attentionQuads, parts: ["swaps"] },
   widen_cache: { text: widenCache, parts: [] },
   silu_mul: { text: siluMul, parts: [] },
+  gram: { text: gramKernel, parts: [] },
   token_loss: { text: tokenLoss, parts: ["reduce"] },
   top: { text: top, parts: [] },
 };

@@ -78,7 +78,7 @@ export async function loadModel(
 }
 
 /** A model from its backend: positions, chunks and checks. */
-function languageModel(
+export function languageModel(
   device: Device,
   config: ModelConfig,
   context: number,

@@ -8,7 +8,8 @@ import { type CpuState, type CpuWeight, createCpuOps } from "./cpu_ops.ts";
 import type { Device } from "./device.ts";
 import type { Matrix } from "./linear_reference.ts";
 import { type ModelConfig, rotationTable } from "./model_config.ts";
-import { forward } from "./ops.ts";
+import { forward, type ModelWeights, type Ops } from "./ops.ts";
+import type { WeightKeeper } from "./model.ts";
 import { tokenLoss, top } from "./pointwise_reference.ts";
 import type { ReadInto, Runner, RunnerOptions } from "./runner.ts";
 
@@ -16,19 +17,32 @@ import type { ReadInto, Runner, RunnerOptions } from "./runner.ts";
 export async function loadOnCpu(
   _device: Device,
   config: ModelConfig,
-  { context, kvF16 }: RunnerOptions,
+  options: RunnerOptions,
   readInto: ReadInto,
 ): Promise<Runner> {
-  let weightBytes = 0;
-  const weights = await readInto<CpuWeight, Float32Array>({
-    async matrix(sources, bias) {
-      const parts = [];
-      for (const source of sources) parts.push(await source.read());
-      for (const part of parts) weightBytes += storedBytes(part);
-      return { parts, bias };
-    },
-    vector: (values) => Promise.resolve(values),
-  });
+  return createCpuRunner(config, options, await readInto(hostKeeper));
+}
+
+/** Keeps weights in host memory, as they are stored. */
+export const hostKeeper: WeightKeeper<CpuWeight, Float32Array> = {
+  async matrix(sources, bias) {
+    const parts = [];
+    for (const source of sources) parts.push(await source.read());
+    return { parts, bias };
+  },
+  vector: (values) => Promise.resolve(values),
+};
+
+type HostOps = Ops<Float32Array, CpuWeight, Float32Array>;
+
+/** Runs weights in host memory; `change` may put other operations in the place of some. */
+export function createCpuRunner(
+  config: ModelConfig,
+  { context, kvF16 }: RunnerOptions,
+  weights: ModelWeights<CpuWeight, Float32Array>,
+  change = (ops: HostOps): HostOps => ops,
+): Runner {
+  const weightBytes = bytesOf(weights);
   const row = config.kvHeads * config.headDim;
   const caches = Array.from({ length: config.layers }, () => ({
     keys: new Float32Array(context * row),
@@ -37,7 +51,7 @@ export async function loadOnCpu(
   }));
   const rotations = rotationTable(config, context);
   const state: CpuState = { config, caches, rotations, ids: [], position: 0 };
-  const ops = createCpuOps(state);
+  const ops = change(createCpuOps(state));
   const run = (ids: ArrayLike<number>, position: number, last: boolean) => {
     Object.assign(state, { ids, position });
     return forward(ops, weights, { last });
@@ -61,6 +75,13 @@ export async function loadOnCpu(
       Promise.resolve(tokenLoss(run(ids, position, false), targets)),
     close() {},
   };
+}
+
+/** Bytes of all matrices; of a tied head once. */
+function bytesOf({ embedding, layers, head }: ModelWeights<CpuWeight, Float32Array>): number {
+  const linears = layers.flatMap(({ qkv, output, gateUp, down }) => [qkv, output, gateUp, down]);
+  const all = new Set([embedding, ...linears, head]);
+  return [...all].flatMap(({ parts }) => parts).reduce((sum, part) => sum + storedBytes(part), 0);
 }
 
 function storedBytes(matrix: Matrix): number {

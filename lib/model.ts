@@ -11,7 +11,7 @@ import { widen } from "./float16.ts";
 import { format as formatOf } from "./format.ts";
 import type { DenseMatrix, Matrix } from "./linear_reference.ts";
 import type { ModelConfig } from "./model_config.ts";
-import type { ModelWeights } from "./ops.ts";
+import type { LayerWeights, ModelWeights } from "./ops.ts";
 import { type PackedTensor, packedTensors, readPacked } from "./packed_tensors.ts";
 import { quantize } from "./quantizer.ts";
 import type { MatrixSource } from "./resident.ts";
@@ -39,61 +39,98 @@ export async function readWeights<W, V>(
   checkpoint: Checkpoint,
   config: ModelConfig,
   keeper: WeightKeeper<W, V>,
-  { head = null, onProgress, signal }: ReadWeightsOptions = {},
+  options: ReadWeightsOptions = {},
 ): Promise<ModelWeights<W, V>> {
+  const read = weightReader(checkpoint, config, keeper, options);
+  const embedding = await read.embedding();
+  const layers = [];
+  for (let layer = 0; layer < config.layers; layer++) layers.push(await read.layer(layer));
+  const norm = await read.norm();
+  return { embedding, layers, norm, head: config.tied ? embedding : await read.head() };
+}
+
+/** Reads a model's weights part by part. */
+export interface WeightReader<W, V> {
+  embedding(): Promise<W>;
+  layer(layer: number): Promise<LayerWeights<W, V>>;
+  norm(): Promise<V>;
+  head(): Promise<W>;
+}
+
+/** A reader of a checkpoint's weights, by their Hugging Face names. */
+export function weightReader<W, V>(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  keeper: WeightKeeper<W, V>,
+  { head = null, onProgress, signal }: ReadWeightsOptions = {},
+): WeightReader<W, V> {
   const packed = new Map(
     checkpoint.files.flatMap(packedTensors).map((matrix) => [matrix.name, matrix]),
   );
   const reader = { checkpoint, packed };
-  const { dim, hidden, heads, kvHeads, headDim, vocab } = config;
+  const { dim, vocab } = config;
   let done = 0;
-  const matrix = async (names: string[], rows: number[], cols: number, biased = false) => {
-    signal?.throwIfAborted();
-    onProgress?.(done++, 4 * config.layers + 2, names[0]);
-    const sources = names.map((name, i) => matrixSource(reader, `${name}.weight`, rows[i], cols));
-    const bias = biased ? await biases(reader, names, rows) : null;
-    return await keeper.matrix(sources, bias);
+  const parts: LayerParts<W, V> = {
+    async matrix(names, rows, cols, biased = false) {
+      signal?.throwIfAborted();
+      onProgress?.(done++, 4 * config.layers + 2, names[0]);
+      const sources = names.map((name, i) => matrixSource(reader, `${name}.weight`, rows[i], cols));
+      const bias = biased ? await biases(reader, names, rows) : null;
+      return await keeper.matrix(sources, bias);
+    },
+    vector: async (name, length) =>
+      await keeper.vector(await readVector(reader, `${name}.weight`, length)),
   };
-  const vector = async (name: string, length: number) =>
-    await keeper.vector(await readVector(reader, `${name}.weight`, length));
+  return {
+    embedding: () => embeddingOf(reader, config, keeper, head),
+    layer: (layer) => readLayer(config, layer, parts),
+    norm: () => parts.vector("model.norm", dim),
+    head: () =>
+      keeper.matrix([inFormat(matrixSource(reader, "lm_head.weight", vocab, dim), head)], null),
+  };
+}
 
+/** Reads what layers are made of, by names without `.weight`. */
+interface LayerParts<W, V> {
+  matrix(names: string[], rows: number[], cols: number, biased?: boolean): Promise<W>;
+  vector(name: string, length: number): Promise<V>;
+}
+
+async function readLayer<W, V>(
+  config: ModelConfig,
+  layer: number,
+  { matrix, vector }: LayerParts<W, V>,
+): Promise<LayerWeights<W, V>> {
+  const { dim, hidden, heads, kvHeads, headDim } = config;
   const q = heads * headDim, kv = kvHeads * headDim;
-  const embedding = await embeddingOf(reader, config, keeper, head);
-  const layers = [];
-  for (let layer = 0; layer < config.layers; layer++) {
-    const at = `model.layers.${layer}`;
-    const attention = (name: string) => `${at}.self_attn.${name}`;
-    layers.push({
-      attentionNorm: await vector(`${at}.input_layernorm`, dim),
-      qkv: config.fused ? await matrix([attention("qkv_proj")], [q + 2 * kv], dim) : await matrix(
-        ["q_proj", "k_proj", "v_proj"].map(attention),
-        [q, kv, kv],
+  const at = `model.layers.${layer}`;
+  const attention = (name: string) => `${at}.self_attn.${name}`;
+  return {
+    attentionNorm: await vector(`${at}.input_layernorm`, dim),
+    qkv: config.fused ? await matrix([attention("qkv_proj")], [q + 2 * kv], dim) : await matrix(
+      ["q_proj", "k_proj", "v_proj"].map(attention),
+      [q, kv, kv],
+      dim,
+      config.qkvBias,
+    ),
+    headNorms: config.qkNorm
+      ? {
+        q: await vector(attention("q_norm"), headDim),
+        k: await vector(attention("k_norm"), headDim),
+      }
+      : null,
+    output: await matrix([attention("o_proj")], [dim], q, config.outputBias),
+    mlpNorm: await vector(`${at}.post_attention_layernorm`, dim),
+    gateUp: config.fused
+      ? await matrix([`${at}.mlp.gate_up_proj`], [2 * hidden], dim)
+      : await matrix(
+        [`${at}.mlp.gate_proj`, `${at}.mlp.up_proj`],
+        [hidden, hidden],
         dim,
-        config.qkvBias,
+        config.mlpBias,
       ),
-      headNorms: config.qkNorm
-        ? {
-          q: await vector(attention("q_norm"), headDim),
-          k: await vector(attention("k_norm"), headDim),
-        }
-        : null,
-      output: await matrix([attention("o_proj")], [dim], q, config.outputBias),
-      mlpNorm: await vector(`${at}.post_attention_layernorm`, dim),
-      gateUp: config.fused
-        ? await matrix([`${at}.mlp.gate_up_proj`], [2 * hidden], dim)
-        : await matrix(
-          [`${at}.mlp.gate_proj`, `${at}.mlp.up_proj`],
-          [hidden, hidden],
-          dim,
-          config.mlpBias,
-        ),
-      down: await matrix([`${at}.mlp.down_proj`], [dim], hidden, config.mlpBias),
-    });
-  }
-  const norm = await vector("model.norm", dim);
-  if (config.tied) return { embedding, layers, norm, head: embedding };
-  const source = matrixSource(reader, "lm_head.weight", vocab, dim);
-  return { embedding, layers, norm, head: await keeper.matrix([inFormat(source, head)], null) };
+    down: await matrix([`${at}.mlp.down_proj`], [dim], hidden, config.mlpBias),
+  };
 }
 
 interface Reader {

@@ -60,6 +60,40 @@ export interface ModelWeights<W, V> {
   readonly head: W;
 }
 
+/** The linears of a layer, in the order in which they run. */
+export const linearNames = ["qkv", "output", "gateUp", "down"] as const;
+
+/** One of them. */
+export type LinearName = typeof linearNames[number];
+
+/**
+ * Runs one layer over the residual stream x, in steps: before each linear it stops and tells what
+ * the linear is about to be given. Weights are looked up when they are needed, so that they may be
+ * replaced at a stop.
+ */
+export function* layerSteps<X, W, V>(
+  ops: Ops<X, W, V>,
+  weights: LayerWeights<W, V>,
+  layer: number,
+  x: X,
+): Generator<{ linear: LinearName; input: X }, void> {
+  // attention: every token looks back over keys and values of those before it
+  const normed = ops.norm(x, weights.attentionNorm);
+  yield { linear: "qkv", input: normed };
+  const qkv = ops.linear(weights.qkv, normed);
+  ops.rotate(qkv, layer, weights.headNorms);
+  const attended = ops.attention(qkv, layer);
+  yield { linear: "output", input: attended };
+  ops.addLinear(weights.output, attended, x);
+
+  // SwiGLU, each token by itself
+  const normedAgain = ops.norm(x, weights.mlpNorm);
+  yield { linear: "gateUp", input: normedAgain };
+  const hidden = ops.gatedLinear(weights.gateUp, normedAgain);
+  yield { linear: "down", input: hidden };
+  ops.addLinear(weights.down, hidden, x);
+}
+
 /** Runs the tokens that are set and gives logits: [tokens, vocab], or of the last token alone. */
 export function forward<X, W, V>(
   ops: Ops<X, W, V>,
@@ -68,14 +102,7 @@ export function forward<X, W, V>(
 ): X {
   const x = ops.embed(model.embedding);
   model.layers.forEach((weights, layer) => {
-    // attention: every token looks back over keys and values of those before it
-    const qkv = ops.linear(weights.qkv, ops.norm(x, weights.attentionNorm));
-    ops.rotate(qkv, layer, weights.headNorms);
-    ops.addLinear(weights.output, ops.attention(qkv, layer), x);
-
-    // SwiGLU, each token by itself
-    const hidden = ops.gatedLinear(weights.gateUp, ops.norm(x, weights.mlpNorm));
-    ops.addLinear(weights.down, hidden, x);
+    for (const _ of layerSteps(ops, weights, layer, x));
   });
   return ops.linear(model.head, ops.norm(x, model.norm, options));
 }

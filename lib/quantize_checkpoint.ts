@@ -50,6 +50,8 @@ export interface QuantizeCheckpointOptions
   readonly group?: Group;
   /** Replace a folder of files that stands at `out`. */
   readonly force?: boolean;
+  /** What is quantised or changed already, and only to be written. */
+  readonly prepared?: PreparedTensors;
   /** Say what would be done, and write nothing. */
   readonly dryRun?: boolean;
   /** Stops the work and removes what was written. */
@@ -57,6 +59,19 @@ export interface QuantizeCheckpointOptions
   /** Told how many source bytes are done, and what comes next. */
   readonly onProgress?: (doneBytes: number, totalBytes: number, what: string) => void;
   readonly log?: (line: string) => void;
+}
+
+/** Tensors that calibration made, by source name; read when their turn comes. */
+export interface PreparedTensors {
+  readonly matrices: ReadonlyMap<string, PreparedMatrix>;
+  /** Bytes in the dtype of the source. */
+  readonly vectors: ReadonlyMap<string, () => Promise<Uint8Array<ArrayBuffer>>>;
+}
+
+/** A matrix of the job's format and group, and its error. */
+export interface PreparedMatrix {
+  read(): Promise<QuantizedMatrix>;
+  readonly error: QuantizationError;
 }
 
 /** What was done. In a dry run errors are null. */
@@ -125,6 +140,7 @@ interface Job {
   readonly chosen: ReadonlyMap<string, ChosenTensor>;
   readonly recipes: ReadonlyMap<string, Recipe>;
   readonly onProgress: NonNullable<QuantizeCheckpointOptions["onProgress"]>;
+  readonly prepared?: PreparedTensors;
   /** By source name, of matrices that are done. */
   readonly done: Map<string, { facts: PackedFacts; error: QuantizationError }>;
   readonly totalBytes: number;
@@ -136,7 +152,7 @@ async function planJob(
   { format, group }: { format: Format; group: Group },
   options: QuantizeCheckpointOptions,
 ): Promise<Job> {
-  const { include, exclude, onProgress = () => {} } = options;
+  const { include, exclude, prepared, onProgress = () => {} } = options;
   const chosen = chooseTensors(checkpoint, { include, exclude });
   for (const name of chosen.keys()) {
     for (const packed of Object.values(packedNames(name))) {
@@ -153,6 +169,7 @@ async function planJob(
     checkpoint,
     chosen,
     recipes,
+    prepared,
     onProgress,
     done: new Map(),
     totalBytes,
@@ -161,7 +178,7 @@ async function planJob(
 }
 
 /** Refuses a model that is quantised already, by us or by others. */
-function refuseQuantized({ path, config, files }: Checkpoint): void {
+export function refuseQuantized({ path, config, files }: Checkpoint): void {
   const method = quantizedBy(config) ?? (files.some(isPacked) ? "afpq" : null);
   if (method === null) return;
   throw new Error(
@@ -222,7 +239,11 @@ function fileSources(job: Job, file: SafetensorsFile): TensorSource[] {
     ...matrices.flatMap(({ name }) =>
       packedSources(name, shapeOf(job, name), () => quantizeTensor(job, name))
     ),
-    ...others,
+    ...others.map((tensor) => {
+      const bytes = job.prepared?.vectors.get(tensor.name);
+      const { name, dtype, shape } = tensor;
+      return bytes ? { name, dtype, shape, bytes } : tensor;
+    }),
   ];
 }
 
@@ -269,6 +290,13 @@ function commonRecipe({ recipes }: Job): Pick<QuantizationConfig, "format" | "gr
 async function quantizeTensor(job: Job, name: string): Promise<QuantizedMatrix> {
   const { tensor, dtype } = job.chosen.get(name)!;
   advance(job, 0, name);
+  const prepared = job.prepared?.matrices.get(name);
+  if (prepared) {
+    const q = await prepared.read();
+    job.done.set(name, { facts: { ...q, dtype }, error: prepared.error });
+    advance(job, tensor.end - tensor.begin, name);
+    return q;
+  }
   const w = widen(await tensor.bytes(), dtype);
   const { rows, cols } = job.chosen.get(name)!;
   const q = quantize(w, { rows, cols, ...job.recipes.get(name)!, name });

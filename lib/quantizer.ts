@@ -138,7 +138,7 @@ function scalesOf(
 }
 
 /** Codes of all rows, packed: [rows, words a row]. */
-function encode(
+export function encode(
   w: Float32Array,
   scales: Float64Array,
   shape: PackedShape & { unit: number },
@@ -215,7 +215,7 @@ export function groupScales(q: QuantizedMatrix, row: number, group: number): Gro
 }
 
 /** Largest w and -w of each group, at least 0: [rows, groups, 2]. */
-function groupExtremes(
+export function groupExtremes(
   w: Float32Array,
   { rows, cols, group }: { rows: number; cols: number; group: Group },
   name: string,
@@ -252,7 +252,7 @@ function refuseWeight(w: Float32Array, cols: number, name: string): never {
 }
 
 /** Scales before rounding, [rows, groups, 2]; the second of a pair is 0 unless there are two. */
-function trueScales(extremes: Float64Array, format: Format): Float64Array {
+export function trueScales(extremes: Float64Array, format: Format): Float64Array {
   const scales = new Float64Array(extremes.length);
   const reach = reachOf(format);
   for (let i = 0; i < extremes.length; i += 2) {
@@ -276,14 +276,14 @@ function reachOf({ grid }: Format): { positive: number; negative: number } {
 }
 
 /** Fills in the second of each pair: round(lo / s), the level that stands for 0. */
-function addZeroPoints(scales: Float64Array, extremes: Float64Array, unit: number): void {
+export function addZeroPoints(scales: Float64Array, extremes: Float64Array, unit: number): void {
   for (let i = 0; i < scales.length; i += 2) {
     scales[i + 1] = scales[i] === 0 ? 0 : roundHalfEven(extremes[i + 1] / (scales[i] * unit));
   }
 }
 
 /** Pairs of stored scales, [rows, groups, 2], as the f16 bits of the layout. */
-function scaleBits(pairs: Float64Array, shape: PackedShape): Uint16Array<ArrayBuffer> {
+export function scaleBits(pairs: Float64Array, shape: PackedShape): Uint16Array<ArrayBuffer> {
   const [rows, ...perRow] = scalesShape(shape);
   const stride = perRow.reduce((a, b) => a * b);
   const groups = groupsPerRow(shape);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -139,4 +140,23 @@ export function callersPath(path: string): string {
   const caller = readEnvironment("INIT_CWD");
   if (isAbsolute(path) || !caller || process.cwd() !== project || caller === project) return path;
   return resolve(caller, path);
+}
+
+/**
+ * A text file.
+ *
+ * @throws {Error} if it cannot be read, or is no UTF-8
+ */
+export async function readText(path: string): Promise<string> {
+  const bytes = await readFile(path).catch((cause) => {
+    const got = cause.code === "ENOENT" ? "nothing there" : String(cause.code ?? cause);
+    throw new Error(`Cannot read ${quote(path)} as it must be a text file: got ${got}`, { cause });
+  });
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new TypeError(`Cannot read ${quote(path)} as it must be UTF-8: got other bytes`, {
+      cause,
+    });
+  }
 }

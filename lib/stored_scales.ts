@@ -17,9 +17,11 @@ export interface Stored {
   readonly underflows: number;
 }
 
-/** Rounds numbers of at least 0 in place to the f16 that are stored. */
-export function storeScales(scales: Float64Array): Stored {
-  const scaleExponent = commonExponent(scales);
+/** Rounds numbers of at least 0 in place to the f16 that are stored, by an exponent if one is told. */
+export function storeScales(
+  scales: Float64Array,
+  scaleExponent: number = commonExponent(scales),
+): Stored {
   const unit = powerOfTwo(scaleExponent);
   let underflows = 0;
   for (let i = 0; i < scales.length; i++) {
@@ -40,7 +42,7 @@ export function storeFactor(factor: Float64Array): Stored {
 }
 
 /** The power of two that scales are stored times: 0 if all that are not 0 are normal f16. */
-function commonExponent(scales: Float64Array): number {
+export function commonExponent(scales: Float64Array): number {
   let largest = 0, smallest = Infinity;
   for (const scale of scales) {
     if (scale > largest) largest = scale;

@@ -10,7 +10,8 @@ const LAYERS: Record<string, string> = {
   numbers:
     "codebook float16 dtype format scale_format pack pack_scales rounding ladder zero_point " +
     "group_sides scale_search stored_scales coded_scales quantizer quantization_error " +
-    "recipe lloyd budget",
+    "recipe lloyd budget triangular layer_error weighted_clip group_rounding gptq awq " +
+    "quantize_linear gram_reference",
   gpu: "waiting gpu launch kernels self_test native bun_webgpu bindings software_gpu " +
     "tuning_cache device timing",
   operations:
@@ -20,12 +21,14 @@ const LAYERS: Record<string, string> = {
     "manifest output_folder packed_claims packed_tensors",
   text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +
     "choices evaluate compare",
-  network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama",
-  drivers:
-    "choose_tensors choose_recipes carry_over quantize_checkpoint dequantize_checkpoint verify_checkpoint " +
+  network: "model_config ops cpu_ops gpu_ops model runner llama_cpu llama_gpu llama " +
+    "block_inputs block_inputs_gpu folding block_store calibrate smoothquant smooth_model " +
+    "double_quantization tape_attention tape_ops lora",
+  drivers: "choose_tensors choose_recipes carry_over quantize_checkpoint quantize_calibrated " +
+    "dequantize_checkpoint verify_checkpoint " +
     "inspect_checkpoint check_checkpoint generate",
-  commands: "command command_quantize command_inspect command_verify command_dequantize " +
-    "command_check command_devices read_options command_model command_generate command_eval " +
+  commands: "command read_options command_quantize command_inspect command_verify " +
+    "command_dequantize command_check command_devices command_model command_generate command_eval " +
     "command_compare",
   interface: "cli",
 };
@@ -53,6 +56,7 @@ const RECORDED: Record<string, string> = {
   widen_cache: "gpu_ops",
   silu_mul: "gpu_ops",
   token_loss: "llama_gpu",
+  gram: "block_inputs_gpu",
   top: "llama_gpu",
 };
 

@@ -15,11 +15,7 @@ function start(name: string, args: readonly string[] = []): ChildProcess {
 }
 
 /** What an example prints, given what is typed. */
-async function printed(
-  name: string,
-  typed = "",
-  args: readonly string[] = [],
-): Promise<string> {
+async function printed(name: string, typed = "", args: readonly string[] = []): Promise<string> {
   const child = start(name, args);
   let [stdout, stderr] = ["", ""];
   child.stdout!.on("data", (bytes) => stdout += bytes);
@@ -53,6 +49,35 @@ testUnless(noPackage, "examples/clip.ts tells what a search saves at the same bi
   assert.match(told, /\nlloyd4g128-asym g128, clip +4\.25 +0\.0071\d* /);
   assert.match(told, /Two scales a group of 128 tie one scale a group of 64/);
 });
+/** Bun ends a test after 5 s unless told; these take a minute of a core and more. */
+const slow = { timeout: 600_000 };
+
+testUnless(
+  noPackage,
+  "examples/gptq.ts tells 3 bits with and without, and the paper's",
+  async () => {
+    const told = await printed("gptq");
+    const nats = (way: string) =>
+      Number(new RegExp(`^${way} .* ([\\d.]+) +[\\d.]+$`, "m").exec(told)?.[1]);
+    assert.ok(nats("gptq nf3-asym g128") < 0.6 * nats("rtn nf3-asym g128"), told);
+    assert.match(
+      told,
+      /\nThe AFPQ paper's own numbers, not ours: .*\n[\s\S]*GPTQ NF3-asym +3\.73 /,
+    );
+  },
+  slow,
+);
+
+testUnless(noPackage, "examples/qlora.ts makes the loss fall and leaves the base", async () => {
+  const told = await printed("qlora", "", ["2"]);
+  const [first, second] = [...told.matchAll(/^round \d: loss ([\d.]+)$/gm)].map(([, loss]) =>
+    +loss
+  );
+  assert.ok(second < first, told);
+  assert.match(told, /\nnf3-asym g64 +3\.\d+ /);
+  assert.match(told, /\nthe base is bit for bit what it was\n/);
+  assert.match(told, /\nadapters: adapter_config\.json, adapter_model\.safetensors\n/);
+}, slow);
 
 testUnless(noPackage, "examples/chat.ts answers each line until there is none", async () => {
   const told = await printed("chat", "Once upon a time\nAnd then\n");

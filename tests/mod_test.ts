@@ -8,6 +8,7 @@ const NAMES = [
   ..."format formatNames moreFormatNames scaleFormat customFormat exMy quantize dequantize groups bitsPerWeight"
     .split(" "),
   ..."rowCodes groupScales quantizationError nmseOf sumErrors widen narrow".split(" "),
+  ..."gptq awqScales layerError relativeError".split(" "),
   // files
   ..."openCheckpoint readSafetensors writeSafetensors headerLength parseHeader".split(" "),
   ..."packedSources packedTensors readPacked".split(" "),
@@ -15,10 +16,13 @@ const NAMES = [
   ..."openDevice bindings load matvec matmul dequantise denseMatvec denseMatmul".split(" "),
   ..."prepareProduct uploadTokens createTimer tune reference".split(" "),
   // whole checkpoints
-  ..."quantizeCheckpoint dequantizeCheckpoint verifyCheckpoint inspectCheckpoint".split(" "),
+  ..."quantizeCheckpoint quantizeCalibrated dequantizeCheckpoint verifyCheckpoint inspectCheckpoint"
+    .split(" "),
   ..."checkCheckpoint checkMatrix worstOf".split(" "),
   // models
-  ..."loadModel openTokenizer openChatTemplate createSampler generate complete warmUp".split(" "),
+  ..."createTrainer loadLora lossOf saveAdapters doubleQuantized openModelConfig".split(" "),
+  ..."loadModel loadSmoothed openTokenizer openChatTemplate createSampler generate complete warmUp"
+    .split(" "),
   ..."textWindows wikitextText evaluateText evaluateChoices readChoices compareModels".split(" "),
   ..."estimate estimateDifference perplexityOf quantile pairedRatio".split(" "),
   // tables

@@ -24,8 +24,10 @@ test("an encoder writes its own range and nothing else", () => {
 test("weights beyond the reach saturate at the last level", () => {
   const nf4 = format("nf4-asym");
   const codes = new Uint8Array(2);
-  encoderOf(nf4)(Float32Array.of(1.0004, -1.0004), { start: 0, end: 2, at: 0 }, codes, 1, 1);
-  assert.deepEqual([...codes], [15, 0]);
+  for (const [up, down] of [[1.0004, -1.0004], [300, -300], [1e30, -1e30]]) {
+    encoderOf(nf4)(Float32Array.of(up, down), { start: 0, end: 2, at: 0 }, codes, 1, 1);
+    assert.deepEqual([...codes], [15, 0]);
+  }
 });
 
 test("a side whose scale is 0 goes to zero, the other side is rounded as ever", () => {

@@ -12,7 +12,8 @@ export function testUnless(
   reason: string | null,
   claim: string,
   body: () => void | Promise<void>,
+  options: { timeout?: number } = {},
 ): void {
-  if (reason === null) test(claim, body);
+  if (reason === null) test(claim, options, body);
   else test(`${claim} (skipped: ${reason})`, { skip: reason }, () => {});
 }

@@ -1,0 +1,98 @@
+/**
+ * What the examples of calibrated methods share: the demo's model quantised in several ways, each scored
+ * on held-out text beside the dense one, as rows of a table.
+ *
+ * @module
+ */
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import {
+  estimateDifference,
+  evaluateText,
+  type Group,
+  loadModel,
+  openDevice,
+  openTokenizer,
+  quantizeCalibrated,
+  quantizeCheckpoint,
+  type Row,
+  type TextScore,
+  textWindows,
+} from "../mod.ts";
+import { tinyLlamaFolder } from "./tiny_llama.ts";
+
+/** A way to quantise. */
+export interface Way {
+  readonly method: "rtn" | "weighted" | "awq" | "gptq" | "gptq+awq";
+  readonly format: string;
+  readonly group: Group;
+}
+
+/** Windows of 256 tokens: 8 to calibrate and 6 to score, with `--full` 64 and all. */
+const full = process.argv.includes("--full");
+const [CALIBRATED, SCORED] = full ? [64, Infinity] : [8, 6];
+
+/** Rows of all ways, dense first. */
+export async function scoredRows(ways: readonly Way[]): Promise<Row[]> {
+  const folder = await tinyLlamaFolder();
+  const work = await mkdtemp(join(tmpdir(), "afpq-"));
+  const device = await openDevice({ binding: "cpu" });
+  try {
+    const text = await readFile(join(folder, "calibration.txt"), "utf8");
+    const heldOut = await readFile(join(folder, "heldout.txt"), "utf8");
+    const tokenizer = await openTokenizer(folder);
+    const cut = textWindows(tokenizer, heldOut, { context: 256, windows: SCORED });
+    const score = async (path: string) => {
+      const model = await loadModel(device, path);
+      const scored = await evaluateText(model, cut);
+      model.close();
+      return scored;
+    };
+    const dense = await score(folder);
+    const rows: Row[] = [row("dense", 16, 0, 0, dense, dense)];
+    for (const { method, format, group } of ways) {
+      const out = join(work, "out");
+      const shape = { format, group, force: true };
+      const { bitsPerWeight, nmse, reports } = method === "rtn"
+        ? { ...await quantizeCheckpoint(folder, out, shape), reports: [] }
+        : await quantizeCalibrated(folder, out, {
+          ...shape,
+          ...{ method, device, text, windows: CALIBRATED },
+        });
+      const shares = reports.map(({ outputError, plainOutputError }) =>
+        outputError / plainOutputError
+      );
+      const worst = Math.max(...shares, shares.length > 0 ? 0 : 1);
+      const name = `${method} ${format} g${group}`;
+      rows.push(row(name, bitsPerWeight, nmse!, worst, await score(out), dense));
+      console.error(`${name} scored`);
+    }
+    return rows;
+  } finally {
+    device.close();
+    await rm(work, { recursive: true });
+  }
+}
+
+/** A row of the table; the difference to dense is paired, window by window. */
+function row(
+  way: string,
+  bits: number,
+  error: number,
+  worst: number,
+  scored: TextScore,
+  dense: TextScore,
+): Row {
+  const { mean, standardError } = estimateDifference(dense.windowNll, scored.windowNll);
+  return {
+    way,
+    "bits/weight": bits,
+    "weight error": error,
+    "worst output / rtn": worst,
+    perplexity: scored.perplexity,
+    "nats over dense": mean,
+    "+-": standardError ?? NaN,
+  };
+}

@@ -1,0 +1,104 @@
+/**
+ * One linear's matrices, quantised by a method that knows the linear's inputs.
+ *
+ *   rtn        round to nearest: the paper's method, no calibration needed
+ *   weighted   scales that lose least where inputs are felt: importance = mean square of the input;
+ *              a row keeps its plain scales where its output's error is not less
+ *   awq        scales folded first (awq.ts), then as `weighted`
+ *   gptq       error feedback (gptq.ts), scales that lose least of what it minimises
+ *   gptq+awq   scales folded first, then as `gptq`
+ *
+ * Every matrix is told by its error of weights and of outputs, and by what plain rounding would have
+ * left.
+ *
+ * @module
+ */
+
+import { powerOfTwo } from "./float16.ts";
+import type { Format } from "./format.ts";
+import { gptq } from "./gptq.ts";
+import { fitGroups } from "./group_rounding.ts";
+import { layerError, relativeError, rowEnergies } from "./layer_error.ts";
+import { codesShape, type Group, type PackedShape, type QuantizedMatrix } from "./pack.ts";
+import { type QuantizationError, quantizationError } from "./quantization_error.ts";
+import { dequantize, encode, quantize, scaleBits } from "./quantizer.ts";
+import type { Symmetric } from "./triangular.ts";
+
+/** Ways to quantise. */
+export const methods = ["rtn", "weighted", "awq", "gptq", "gptq+awq"] as const;
+
+/** One of them. */
+export type Method = typeof methods[number];
+
+/** How linears are to be quantised. */
+export interface LinearOptions {
+  readonly format: Format;
+  readonly group: Group;
+  readonly method: Method;
+  /** Of GPTQ: visit columns by how much they are felt. */
+  readonly actOrder?: boolean;
+}
+
+/** A matrix W [rows, cols] with its name. */
+export interface NamedMatrix {
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly w: Float32Array;
+}
+
+/** What became of a matrix. */
+export interface QuantizedLinear {
+  readonly matrix: QuantizedMatrix;
+  /** Of its weights. */
+  readonly error: QuantizationError;
+  /** Share of its outputs that is lost. */
+  readonly outputError: number;
+  /** Weights that feedback pushed beyond their group's reach. */
+  readonly saturated: number;
+}
+
+/** Quantises W for inputs of second moments H [cols, cols]. */
+export function quantizeLinear(
+  { name, rows, cols, w }: NamedMatrix,
+  h: Symmetric,
+  { format, group, method, actOrder }: LinearOptions,
+): QuantizedLinear {
+  const shape = { rows, cols, format, group, name };
+  const { matrix, saturated } = method.startsWith("gptq")
+    ? gptq(w, h, { ...shape, actOrder, clip: true })
+    : { matrix: method === "rtn" ? quantize(w, shape) : weighted(w, h, shape), saturated: 0 };
+  const outputError = relativeError(layerError(dequantize(matrix), w, h));
+  return { matrix, error: quantizationError(matrix, w), outputError, saturated };
+}
+
+/** Round to nearest by the better of two sets of scales, row by row. */
+export function weighted(
+  w: Float32Array,
+  h: Symmetric,
+  { name, ...shape }: PackedShape & { name: string },
+): QuantizedMatrix {
+  const { rows, cols } = shape;
+  const importance = Float64Array.from({ length: cols }, (_, j) => h[j * cols + j]);
+  const plain = fitGroups(w, shape, { name });
+  const clipped = fitGroups(w, shape, { name, importance });
+  const matrixOf = ({ pairs, scaleExponent, underflows }: typeof plain): QuantizedMatrix => ({
+    ...shape,
+    name,
+    scaleExponent,
+    underflows,
+    codes: encode(w, pairs, { ...shape, unit: powerOfTwo(-scaleExponent) }),
+    scales: scaleBits(pairs, shape),
+  });
+  const [a, b] = [matrixOf(plain), matrixOf(clipped)];
+  const errors = [a, b].map((q) => rowEnergies(dequantize(q).map((v, i) => v - w[i]), h));
+  const [, words] = codesShape(shape);
+  const halves = a.scales.length / rows;
+  for (let row = 0; row < rows; row++) {
+    if (errors[0][row] <= errors[1][row]) {
+      b.codes.set(a.codes.subarray(row * words, (row + 1) * words), row * words);
+      b.scales.set(a.scales.subarray(row * halves, (row + 1) * halves), row * halves);
+    }
+  }
+  return b;
+}

@@ -1,0 +1,101 @@
+/** Claims about lib/block_inputs_gpu.ts and kernels/gram.wgsl, on the devices that are there. */
+import assert from "node:assert/strict";
+import { blocksOnCpu } from "../lib/block_inputs.ts";
+import { blocksOnGpu } from "../lib/block_inputs_gpu.ts";
+import { gram } from "../lib/gram_reference.ts";
+import { kernelFor } from "../lib/kernels.ts";
+import { allocate, download, run, upload } from "../lib/launch.ts";
+import { linearNames } from "../lib/ops.ts";
+import { UNIFORM } from "../lib/resident.ts";
+import { weightsOf } from "../lib/calibrate.ts";
+import { quantize } from "../lib/quantizer.ts";
+import { gpuTest } from "./gpu_devices.ts";
+import { madeLayer } from "./made_layers.ts";
+import { CONFIGS } from "./made_models.ts";
+import { fill, normal } from "./random.ts";
+
+gpuTest(
+  "gram adds X^T X to H within its bound, at widths and runs that leave rests",
+  async (gpu) => {
+    // one number; a tile and its edge; runs of 16 tokens and a rest; more than one tile
+    for (const [tokens, cols, stride] of [[1, 1, 1], [16, 32, 32], [19, 33, 64], [40, 100, 100]]) {
+      const x = fill(tokens * stride, normal(cols)); // columns from `cols` on are not zero here
+      const own = Float32Array.from({ length: tokens * cols }, (_, i) => {
+        return x[Math.floor(i / cols) * stride + i % cols];
+      });
+      const h = await allocate(gpu, 4 * cols * cols);
+      const buffers = [await upload(gpu, x), h];
+      buffers.push(await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM));
+      const launch = {
+        constants: { COLS: cols, STRIDE: stride },
+        buffers,
+        workgroups: Math.ceil(cols / 32) ** 2,
+      };
+      for (let times = 0; times < 2; times++) {
+        await run(
+          gpu,
+          kernelFor("gram", gpu.features),
+          launch,
+        );
+      }
+      const [wanted, sizes] = [new Float64Array(cols * cols), new Float64Array(cols * cols)];
+      for (let times = 0; times < 2; times++) gram(wanted, own, cols);
+      gram(sizes, own.map(Math.abs), cols);
+      (await download(gpu, h)).forEach((value, i) => {
+        const bound = 2 * (tokens + 2) * 2 ** -24 * 2 * sizes[i];
+        assert.ok(
+          Math.abs(value - wanted[i]) <= bound,
+          `${value}, ${wanted[i]} at ${i} of ${cols}`,
+        );
+      });
+      for (const buffer of buffers) buffer.destroy();
+    }
+  },
+);
+
+for (const family of Object.keys(CONFIGS)) {
+  gpuTest(
+    `inputs of linears are those of the TypeScript backend: ${family}`,
+    async (_gpu, device) => {
+      const { layer, config } = madeLayer(CONFIGS[family], "F32");
+      const windows = [fill(9 * 48, normal(1)), fill(9 * 48, normal(2))];
+      const [ours, theirs] = [{ ...layer }, { ...layer }];
+      const [onGpu, onCpu] = [
+        await blocksOnGpu(device, config, 9)(ours, windows),
+        await blocksOnCpu(config, 9)(theirs, windows),
+      ];
+      const near = (a: ArrayLike<number>, b: ArrayLike<number>, what: string) => {
+        const size = Array.from(b).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+        const worst = Array.from(a).reduce(
+          (most, value, i) => Math.max(most, Math.abs(value - b[i])),
+          0,
+        );
+        assert.ok(worst < 1e-4 * size, `${what}: off by ${worst} of ${size}`); // f32 through a block
+      };
+      for (const linear of linearNames) {
+        const [a, b] = [await onGpu.moments(linear), await onCpu.moments(linear)];
+        assert.deepEqual([a.cols, a.tokens], [b.cols, b.tokens]);
+        near(a.h, b.h, linear);
+        near(a.largest, b.largest, linear);
+        // from here on both see a quantised linear
+        const parts = layer[linear].parts.map((part) => {
+          return quantize(weightsOf(part), {
+            rows: part.rows,
+            cols: part.cols,
+            format: "nf4-asym",
+            group: 16,
+          });
+        });
+        ours[linear] = theirs[linear] = { ...layer[linear], parts };
+      }
+      const [a, b] = [await onGpu.finish(), await onCpu.finish()];
+      a.forEach((x, i) => near(x, b[i], "hidden"));
+    },
+  );
+}
+
+gpuTest("linears out of their order are refused", async (_gpu, device) => {
+  const { layer, config } = madeLayer(CONFIGS["llama"], "F32");
+  const block = await blocksOnGpu(device, config, 4)({ ...layer }, [fill(4 * 48, normal(1))]);
+  await assert.rejects(block.moments("down"), /linears come in order: got down out of it/);
+});

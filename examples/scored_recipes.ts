@@ -58,7 +58,7 @@ export async function scoreRecipes(recipes: readonly ScoredRecipe[]): Promise<Ro
       const { bitsPerWeight, nmse } = await quantizeCheckpoint(path, folder, options);
       const { perplexity, windowNll } = await score(folder);
       const { mean, standardError } = estimateDifference(dense.windowNll, windowNll);
-      rows.push(row(name, bitsPerWeight, nmse!, perplexity, mean, standardError ?? NaN, paper));
+      rows.push(row(name, bitsPerWeight, nmse!, perplexity, mean, standardError, paper));
       await rm(folder, { recursive: true });
     }
     return rows;
@@ -74,7 +74,7 @@ function row(
   error: number,
   perplexity: number,
   over: number,
-  within: number,
+  within: number | null,
   paper?: number,
 ): Row {
   return {
@@ -83,7 +83,7 @@ function row(
     "weight error": error,
     perplexity,
     "over dense": over,
-    "+-": within,
+    "+-": within ?? "",
     "paper, 7B": paper ?? "",
   };
 }

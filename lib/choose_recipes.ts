@@ -114,6 +114,14 @@ function someRows({ rows, cols, w }: Sample, most: number): Sample {
   return { rows: count, cols, w: few };
 }
 
+/** The row with the largest weight, by which a factor of the tensor goes. */
+function largestRow({ cols, w }: Sample): Float32Array {
+  let at = 0;
+  for (let i = 1; i < w.length; i++) if (Math.abs(w[i]) > Math.abs(w[at])) at = i;
+  const start = at - at % cols;
+  return w.subarray(start, start + cols);
+}
+
 /** Recipes again with levels fitted to the sample: all, or only the best of each width. */
 function fittedTo(sample: Sample, recipes: Recipe[], all: boolean): Recipe[] {
   const some = all ? recipes : recipes.filter(({ group, scales }) => {
@@ -165,6 +173,7 @@ async function sampleOf({ tensors }: TensorSet): Promise<Sample> {
   for (const { tensor, rows, dtype } of tensors) {
     const w = widen(await tensor.bytes(), dtype);
     parts.push(someRows({ rows, cols, w }, Math.max(1, Math.floor(share * rows))).w);
+    if (share < 1) parts.push(largestRow({ rows, cols, w }));
   }
   const w = new Float32Array(sum(parts.map(({ length }) => length)));
   let at = 0;

@@ -54,11 +54,12 @@ export function codeScales(
   const reaches = Float64Array.from({ length: shape.rows }, (_, row) => {
     return largestScale(wanted.subarray(row * perRow, (row + 1) * perRow), shape);
   });
-  if (format.factor === "tensor") reaches.fill(reaches.reduce((a, b) => Math.max(a, b), 0));
+  const most = reaches.reduce((a, b) => Math.max(a, b), 0), widest = reaches.indexOf(most);
+  if (format.factor === "tensor") reaches.fill(most);
   const top = format.values.findLast(Number.isFinite)!;
   const margin = factor !== undefined || !clip
     ? 1
-    : chooseMargin(w, shape, wanted, reaches.map((reach) => reach / top));
+    : chooseMargin(w, shape, wanted, { factors: reaches.map((reach) => reach / top), widest });
   const factors = reaches.map((reach) => factor ?? margin * reach / top);
   return withFactors(w, shape, wanted, { factors, clip });
 }
@@ -75,11 +76,12 @@ function chooseMargin(
   w: Float32Array,
   shape: PackedShape,
   wanted: Float64Array,
-  factors: Float64Array,
+  { factors, widest }: { factors: Float64Array; widest: number },
 ): number {
   const { cols } = shape, perRow = 2 * groupsPerRow(shape);
   const rows = Math.min(SAMPLE_ROWS, shape.rows);
   const chosen = Array.from({ length: rows }, (_, i) => Math.floor((i + 0.5) * shape.rows / rows));
+  if (rows > 1) chosen[0] = widest; // what a small margin would cut off counts
   const weights = new Float32Array(rows * cols), pairs = new Float64Array(rows * perRow);
   for (const [i, row] of chosen.entries()) {
     weights.set(w.subarray(row * cols, (row + 1) * cols), i * cols);

@@ -26,6 +26,31 @@ gpuTest("matrices of different kinds keep slices of their own", async (_, device
   freeAll(slices);
 });
 
+gpuTest(
+  "rows of coded scales are stacked where each matrix ends at a word, else not",
+  async (gpu, device) => {
+    for (const [rows, slicesWanted] of [[4, 1], [3, 2]]) {
+      const all = weights(2 * rows, 200, "nf4-asym", 32, "e1m3-tensor"); // seven bytes a row
+      const half = (from: number) => ({
+        ...all,
+        rows,
+        codes: all.codes.slice(from * 28, (from + rows) * 28),
+        scales: all.scales.slice(from * 7, (from + rows) * 7),
+      });
+      const sources = [half(0), half(rows)].map((q) => {
+        return { rows, cols: 200, kind: "same", read: () => Promise.resolve(q) };
+      });
+      const slices = await loadStack(device, sources);
+      assert.equal(slices.length, slicesWanted);
+      const bytes = await Promise.all(slices.map(async ({ rows, buffers }) => {
+        return [...new Uint8Array((await download(gpu, buffers[2])).buffer)].slice(0, 7 * rows);
+      }));
+      assert.deepEqual(bytes.flat(), [...all.scales]);
+      freeAll(slices);
+    }
+  },
+);
+
 gpuTest("slices hold as many rows as they may", async (_, device) => {
   const loaded = await load(device, weights(33, 172, "nf4-asym", 32), 20);
   assert.deepEqual(loaded.slices.map(({ firstRow, rows }) => [firstRow, rows]), [[0, 20], [

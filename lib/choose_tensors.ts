@@ -16,9 +16,11 @@
  * @module
  */
 import type { Checkpoint } from "./checkpoint.ts";
+import { quantizedBy } from "./checkpoint_config.ts";
 import type { FloatDtype } from "./float16.ts";
 import { globMatcher } from "./glob.ts";
 import { nearest } from "./nearest.ts";
+import { isPacked } from "./packed_tensors.ts";
 import type { Tensor } from "./safetensors.ts";
 import { show } from "./safetensors_header.ts";
 import { quote } from "./strict_json.ts";
@@ -57,6 +59,17 @@ export function chooseTensors(
   const chosen = wanted.filter(isCandidate).map(chosenTensor);
   if (chosen.length === 0) refuseNothing(checkpoint, include, wanted);
   return new Map(chosen.map((choice) => [choice.tensor.name, choice]));
+}
+
+/** Refuses a model that is quantised already, by us or by others. */
+export function refuseQuantized({ path, config, files }: Checkpoint): void {
+  const method = quantizedBy(config) ?? (files.some(isPacked) ? "afpq" : null);
+  if (method === null) return;
+  throw new Error(
+    `Cannot quantise ${quote(path)} as it must not be quantised yet: got quantization_config of ${
+      quote(method)
+    }`,
+  );
 }
 
 /** Whether a checkpoint is one file that was named itself. */

@@ -17,7 +17,7 @@ import { blocksOnCpu } from "./block_inputs.ts";
 import { blocksOnGpu } from "./block_inputs_gpu.ts";
 import { calibrate, type MatrixReport } from "./calibrate.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
-import { chooseTensors } from "./choose_tensors.ts";
+import { chooseTensors, refuseQuantized } from "./choose_tensors.ts";
 import type { Device } from "./device.ts";
 import { type FloatDtype, narrow } from "./float16.ts";
 import { type Format, format as formatOf } from "./format.ts";
@@ -30,7 +30,6 @@ import {
   quantizeCheckpoint,
   type QuantizeCheckpointOptions,
   type QuantizeSummary,
-  refuseQuantized,
 } from "./quantize_checkpoint.ts";
 import type { Method } from "./quantize_linear.ts";
 import { quote } from "./strict_json.ts";

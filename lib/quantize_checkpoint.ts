@@ -15,13 +15,9 @@ import { join } from "node:path";
 import { carriedFiles, carryFiles, configText, INDEX_NAME } from "./carry_over.ts";
 import { indexText, outputName, writeTexts } from "./carry_over.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
-import {
-  addQuantizationConfig,
-  type QuantizationConfig,
-  quantizedBy,
-} from "./checkpoint_config.ts";
+import { addQuantizationConfig, type QuantizationConfig } from "./checkpoint_config.ts";
 import { chooseRecipes, type RecipeOptions } from "./choose_recipes.ts";
-import { chooseTensors, type ChosenTensor, type Globs } from "./choose_tensors.ts";
+import { chooseTensors, type ChosenTensor, type Globs, refuseQuantized } from "./choose_tensors.ts";
 import { widen } from "./float16.ts";
 import { type Format, format as formatOf } from "./format.ts";
 import type { Hashed } from "./hashed_file.ts";
@@ -31,7 +27,7 @@ import { checkOutput, createOutput, type OutputOptions } from "./output_folder.t
 import { expectGroup, type Group, LAYOUT_VERSION } from "./pack.ts";
 import type { PackedShape, QuantizedMatrix } from "./pack.ts";
 import { packedBytes, storedBits } from "./pack_scales.ts";
-import { isPacked, metadataRoom, type PackedFacts } from "./packed_tensors.ts";
+import { metadataRoom, type PackedFacts } from "./packed_tensors.ts";
 import { packedMetadata, packedNames, packedSources } from "./packed_tensors.ts";
 import { nmseOf, type QuantizationError, quantizationError } from "./quantization_error.ts";
 import { sumErrors } from "./quantization_error.ts";
@@ -175,17 +171,6 @@ async function planJob(
     totalBytes,
     doneBytes: 0,
   };
-}
-
-/** Refuses a model that is quantised already, by us or by others. */
-export function refuseQuantized({ path, config, files }: Checkpoint): void {
-  const method = quantizedBy(config) ?? (files.some(isPacked) ? "afpq" : null);
-  if (method === null) return;
-  throw new Error(
-    `Cannot quantise ${quote(path)} as it must not be quantised yet: got quantization_config of ${
-      quote(method)
-    }`,
-  );
 }
 
 async function writeCheckpoint(

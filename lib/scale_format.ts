@@ -10,8 +10,8 @@
  * shift and one sum. Only e8m0, whose bias is f32's own, has two codes that are no scale: 0 and 255.
  *
  * 4 bits are what pays: on normal weights half the group is worth more than the bits that a wider
- * code takes, for codes of 5, 6 and 7 bits too, which is why there are none. 8 bits serve blocks of
- * 64, and the codes of others (MXFP4, NVFP4).
+ * code takes, as 6 bits at groups of 32 showed, which is why there are no widths between. 8 bits serve
+ * blocks of 64, and the codes of others (MXFP4, NVFP4).
  *
  * @module
  */

@@ -32,6 +32,7 @@ import { embed } from "./pointwise_reference.ts";
 import type { QuantizationError } from "./quantization_error.ts";
 import { type LinearOptions, quantizeLinear } from "./quantize_linear.ts";
 import { dequantize, quantize } from "./quantizer.ts";
+import type { Recipe } from "./recipe.ts";
 
 /** What became of one matrix. */
 export interface MatrixReport {
@@ -50,6 +51,8 @@ export interface CalibrationJob extends LinearOptions {
   readonly config: ModelConfig;
   /** Names of the matrices to quantise. */
   readonly chosen: ReadonlySet<string>;
+  /** What each of them is quantised as, where it is not `format` and `group` for all. */
+  readonly recipes?: ReadonlyMap<string, Recipe>;
   /** Token ids of the calibration text. */
   readonly windows: readonly Uint32Array[];
   readonly start: StartBlock;
@@ -114,7 +117,10 @@ function quantizeParts(
     if (!job.chosen.has(part.name)) return part;
     const { name, rows, cols } = part;
     const w = weightsOf(part);
-    const { matrix, ...report } = quantizeLinear({ name, rows, cols, w }, h, job);
+    const { matrix, ...report } = quantizeLinear({ name, rows, cols, w }, h, {
+      ...job,
+      ...recipeOf(job, name),
+    });
     const plainOutputError = relativeError(layerError(weightsOf(plain[linear].parts[i]), w, h));
     results.set(name, { matrix, report: { name, ...report, plainOutputError } });
     return matrix;
@@ -122,15 +128,23 @@ function quantizeParts(
   layer[linear] = { ...layer[linear], parts };
 }
 
+/** What a matrix is quantised as. */
+function recipeOf(
+  { recipes, format, group }: CalibrationJob,
+  name: string,
+): Pick<Recipe, "format" | "group"> & Partial<Recipe> {
+  return recipes?.get(name) ?? { format, group };
+}
+
 /** The layer as plain rounding would have it, for comparison. */
-function plainLayer(layer: HostLayer, { chosen, format, group }: CalibrationJob): HostLayer {
+function plainLayer(layer: HostLayer, job: CalibrationJob): HostLayer {
   const plain = { ...layer };
   for (const linear of linearNames) {
     const { parts, bias } = layer[linear];
     const rounded = parts.map((part) => {
-      if (!chosen.has(part.name)) return part;
+      if (!job.chosen.has(part.name)) return part;
       const { rows, cols } = part;
-      const q = quantize(weightsOf(part), { rows, cols, format, group });
+      const q = quantize(weightsOf(part), { rows, cols, ...recipeOf(job, part.name), clip: false });
       return denseMatrix(part, dequantize(q));
     });
     plain[linear] = { parts: rounded, bias: bias && bias.slice() };
@@ -149,7 +163,7 @@ async function foldBlock(
   plain: HostLayer,
   hidden: readonly Float32Array[],
 ): Promise<[string, Float32Array][]> {
-  const { checkpoint, config, format, group } = job;
+  const { checkpoint, config } = job;
   const before = { ...layer };
   const block = await job.start({ ...layer }, hidden);
   for (const linear of linearNames) {
@@ -158,6 +172,7 @@ async function foldBlock(
     if (!canFold(layer, linear, job.chosen)) continue;
     const magnitudes = sharedMagnitudes(magnitudesOf(h, cols), linear, config);
     const matrices = layer[linear].parts.map(weightsOf);
+    const { format, group } = recipeOf(job, layer[linear].parts[0].name);
     const { scales } = awqScales(matrices, h, { cols, format, group, magnitudes });
     const site = { config, dtype: vectorDtype(checkpoint, at) };
     foldScales(plain, linear, foldScales(layer, linear, scales, site), site);

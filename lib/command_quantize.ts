@@ -55,9 +55,6 @@ export interface Calibration
 /** Flags that only say how a text is used. */
 const CALIBRATION_FLAGS = ["calibration", "windows", "context", "act-order", "binding"];
 
-/** Flags of plain rounding alone. */
-const PLAIN_FLAGS = ["scales", "clip", "codebook", "bits"];
-
 /** Reads `--method` and what goes with it; null for plain rounding. */
 export function readCalibration(parsed: Args): Calibration | null {
   const method = readOneOf("method", text(parsed.method), methods) ?? "rtn";
@@ -73,12 +70,6 @@ export function readCalibration(parsed: Args): Calibration | null {
     );
   }
   const path = text(parsed.calibration);
-  const plain = PLAIN_FLAGS.find((flag) => parsed[flag] !== undefined && parsed[flag] !== false);
-  if (plain) {
-    throw new UsageError(
-      `Cannot run quantize with --${plain} as --method must be rtn: got ${method}`,
-    );
-  }
   if (path === undefined) {
     throw new UsageError(
       `Cannot run quantize with --method ${method} as --calibration must name a text: got none`,

@@ -12,6 +12,9 @@
  * largest first; groups then keep their columns and scales come from W as it was (static groups),
  * and every code is stored in its own place, so that nothing in the file tells of the order.
  *
+ * Coded scales (scale_format.ts) come from W as it was, by a search for the least error of the
+ * weights, and stay: their factor is one for many groups.
+ *
  * With `clip` scales lose least of what GPTQ itself minimises: column j counts 1 / U_jj^2. A column
  * whose input was never other than 0 takes no part in the feedback and is rounded to nearest. With
  * a diagonal H no column does, and the result is that of `quantize()`, bit for bit.
@@ -20,8 +23,10 @@
  */
 
 import { type Format, format as formatOf } from "./format.ts";
-import { fitGroups, packCodes, roundingOf, type StoredScales } from "./group_rounding.ts";
+import { fitGroups, packCodes, packRows, roundingOf, type StoredScales } from "./group_rounding.ts";
 import { expectGroup, type Group, groupsPerRow, type QuantizedMatrix } from "./pack.ts";
+import { groupScales, quantize } from "./quantizer.ts";
+import type { ScaleFormat } from "./scale_format.ts";
 import { invertUpper, type Symmetric, upperFactor } from "./triangular.ts";
 
 /** What {@linkcode gptq} wants to know beside W and H. */
@@ -39,6 +44,10 @@ export interface GptqOptions {
   readonly actOrder?: boolean;
   /** Let scales clip where that loses less. */
   readonly clip?: boolean;
+  /** How scales are stored, as f16 unless told. */
+  readonly scales?: ScaleFormat;
+  /** The true factor of a tensor's coded scales, where several tensors are to share it. */
+  readonly factor?: number;
 }
 
 /** A matrix, and how many of its weights feedback had pushed beyond what their group can hold. */
@@ -74,12 +83,17 @@ export function gptq(w: Float32Array, h: Symmetric, options: GptqOptions): GptqR
   const format = typeof options.format === "string" ? formatOf(options.format) : options.format;
   expectGroup(group);
   expectSizes(w, h, { rows, cols, name });
+  const coded = options.scales && options.scales.bits < 16
+    ? quantize(w, { ...options, format, clip: true })
+    : null;
   const shape = { rows, cols, format, group };
   const order = actOrder ? byDiagonal(h, cols) : null;
   const u = feedback(h, cols, { damping, order, name });
   const importance = options.clip ? ownLosses(u, cols, order) : null;
-  const stored = fitGroups(w, shape, { name, importance: order && importance });
-  return walk(w, stored, { shape, name, u, order, importance });
+  const stored = coded
+    ? { pairs: truePairs(coded), scaleExponent: 0, underflows: coded.underflows }
+    : fitGroups(w, shape, { name, importance: order && importance });
+  return walk(w, stored, { shape, name, u, order, importance, coded });
 }
 
 /** What the walk over the columns needs. */
@@ -92,6 +106,18 @@ interface Walk {
   readonly order: Uint32Array | null;
   /** [cols] */
   readonly importance: Float64Array | null;
+  /** Plain rounding with coded scales, which stay; null where each group finds its own. */
+  readonly coded: QuantizedMatrix | null;
+}
+
+/** True scales of all groups, [rows, groups, 2]. */
+function truePairs(q: QuantizedMatrix): Float64Array {
+  const groups = groupsPerRow(q);
+  return Float64Array.from({ length: 2 * q.rows * groups }, (_, i) => {
+    const at = i >> 1, of = groupScales(q, Math.floor(at / groups), at % groups);
+    if (i % 2 === 0) return of.positive;
+    return q.format.scaling === "zero-point" ? of.zero : of.negative;
+  });
 }
 
 function walk(w: Float32Array, stored: StoredScales, job: Walk): GptqResult {
@@ -107,6 +133,11 @@ function walk(w: Float32Array, stored: StoredScales, job: Walk): GptqResult {
     const end = Math.min(first + BLOCK, cols);
     for (let row = 0; row < rows; row++) roundBlock(state, job, round, { row, first, end });
     carryOn(rest, errors, u, { rows, cols, first, end });
+  }
+  const { coded } = job;
+  if (coded) {
+    const packed = packRows(codes, scales.pairs, job.shape);
+    return { matrix: { ...coded, codes: packed }, saturated: state.saturated };
   }
   const kept = { ...scales, underflows: state.underflows };
   return { matrix: packCodes(codes, kept, job.shape, job.name), saturated: state.saturated };
@@ -140,7 +171,7 @@ function roundBlock(
   const at = row * cols;
   for (let j = first; j < end; j++) {
     const column = order ? order[j] : j;
-    if (!order && j % width === 0) refresh(state, job, row, j);
+    if (!order && !job.coded && j % width === 0) refresh(state, job, row, j);
     const pair = 2 * (row * groups + Math.floor(column / width));
     const { code, value, saturated } = round(rest[at + j], pairs, pair);
     codes[at + column] = code;

@@ -147,6 +147,23 @@ export function packCodes(
   shape: PackedShape,
   name: string,
 ): QuantizedMatrix {
+  const scales = scaleBits(pairs, shape);
+  return {
+    ...shape,
+    name,
+    scaleExponent,
+    underflows,
+    codes: packRows(codes, pairs, shape),
+    scales,
+  };
+}
+
+/** Codes [rows, cols] packed: [rows, words a row]. */
+export function packRows(
+  codes: Uint8Array,
+  pairs: Float64Array,
+  shape: PackedShape,
+): Uint32Array<ArrayBuffer> {
   const { rows, cols, format } = shape;
   const [, words] = codesShape(shape);
   const packed = new Uint32Array(rows * words);
@@ -158,6 +175,5 @@ export function packCodes(
     row.fill(format.scaling === "zero-point" ? pairs[lastPair + 1] : format.zeroCode, cols);
     packRow(format, row, packed, r * words);
   }
-  const scales = scaleBits(pairs, shape);
-  return { ...shape, name, scaleExponent, underflows, codes: packed, scales };
+  return packed;
 }

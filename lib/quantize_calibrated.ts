@@ -16,7 +16,8 @@ import { type BlockStore, openBlockStore } from "./block_store.ts";
 import { blocksOnCpu } from "./block_inputs.ts";
 import { blocksOnGpu } from "./block_inputs_gpu.ts";
 import { calibrate, type MatrixReport } from "./calibrate.ts";
-import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import { openCheckpoint } from "./checkpoint.ts";
+import { chooseRecipes } from "./choose_recipes.ts";
 import { chooseTensors, refuseQuantized } from "./choose_tensors.ts";
 import type { Device } from "./device.ts";
 import { type FloatDtype, narrow } from "./float16.ts";
@@ -79,7 +80,7 @@ export async function quantizeCalibrated(
   const start = performance.now();
   const job = await prepareJob(model, options);
   await checkOutput(out, { sources: [model], force: options.force, bytesWanted: 0 });
-  const { checkpoint, config, chosen, format, group, windows } = job;
+  const { checkpoint, config, chosen, recipes, format, group, windows } = job;
   const tokens = windows.reduce((sum, { length }) => sum + length, 0);
   if (options.dryRun) {
     return { ...await quantizeCheckpoint(model, out, options), tokens, reports: [] };
@@ -94,6 +95,7 @@ export async function quantizeCalibrated(
       method: options.method,
       actOrder: options.actOrder,
       chosen: new Set(chosen.keys()),
+      recipes,
       windows,
       store,
       start: options.device.gpu
@@ -102,7 +104,7 @@ export async function quantizeCalibrated(
       signal: options.signal,
       onProgress: options.onLinear,
     });
-    const { prepared, reports } = await preparedFrom(checkpoint, config, store);
+    const { prepared, reports } = await preparedFrom(job, store);
     const summary = await quantizeCheckpoint(model, out, { ...options, format, group, prepared });
     await store.remove();
     return { ...summary, tokens, reports, seconds: (performance.now() - start) / 1000 };
@@ -145,28 +147,31 @@ async function prepareJob(model: string, options: CalibratedOptions) {
         `${config.vocab}: got ${bad}, the tokenizer may be another model's`,
     );
   }
-  return { checkpoint, config, chosen, format, group, windows };
+  const recipes = await chooseRecipes(chosen, { ...options, format, group });
+  return { checkpoint, config, chosen, recipes, format, group, windows };
 }
 
 type Job = Awaited<ReturnType<typeof prepareJob>>;
 
 /** Everything that the blocks depend on, in one text. */
 async function keyOf(
-  { checkpoint, config, chosen, format, group, windows }: Job,
+  { checkpoint, config, recipes, windows }: Job,
   { method, actOrder = false, device }: CalibratedOptions,
 ): Promise<string> {
   const files = [];
   for (const { path } of checkpoint.files) files.push(await hashChunks(fileChunks(path)));
   const ids = sha256(JSON.stringify(windows.map((window) => [...window])));
   const on = device.gpu ? `${device.adapter} ${device.backend}` : "cpu";
-  const how = { layout: LAYOUT_VERSION, format: format.name, group, method, actOrder, on };
-  return JSON.stringify({ ...how, ids, files, chosen: [...chosen.keys()], config });
+  const how = { layout: LAYOUT_VERSION, method, actOrder, on };
+  const chosen = [...recipes].map(([name, { format, group, scales, factor }]) => {
+    return [name, format.name, group, scales.name, factor];
+  });
+  return JSON.stringify({ ...how, ids, files, chosen, config });
 }
 
 /** What the store holds, for the writer. */
 async function preparedFrom(
-  checkpoint: Checkpoint,
-  config: ModelConfig,
+  { checkpoint, config, recipes }: Job,
   store: BlockStore<MatrixReport[]>,
 ): Promise<{ prepared: PreparedTensors; reports: MatrixReport[] }> {
   const matrices = new Map(), vectors = new Map();
@@ -183,7 +188,7 @@ async function preparedFrom(
     }
     reports.push(...block.report);
   }
-  return { prepared: { matrices, vectors }, reports };
+  return { prepared: { matrices, vectors, recipes }, reports };
 }
 
 /** A store without a block goes; one with blocks is told of. */

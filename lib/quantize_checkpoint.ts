@@ -60,11 +60,13 @@ export interface QuantizeCheckpointOptions
 /** Tensors that calibration made, by source name; read when their turn comes. */
 export interface PreparedTensors {
   readonly matrices: ReadonlyMap<string, PreparedMatrix>;
+  /** What they are quantised as. */
+  readonly recipes: ReadonlyMap<string, Recipe>;
   /** Bytes in the dtype of the source. */
   readonly vectors: ReadonlyMap<string, () => Promise<Uint8Array<ArrayBuffer>>>;
 }
 
-/** A matrix of the job's format and group, and its error. */
+/** A matrix and its error. */
 export interface PreparedMatrix {
   read(): Promise<QuantizedMatrix>;
   readonly error: QuantizationError;
@@ -160,7 +162,8 @@ async function planJob(
   }
   const totalBytes = checkpoint.files.reduce((sum, file) => sum + file.bytes - file.dataOffset, 0);
   const onSample = ([name]: readonly string[]) => onProgress(0, totalBytes, `choosing for ${name}`);
-  const recipes = await chooseRecipes(chosen, { ...options, format, group, onSample });
+  const recipes = prepared?.recipes ??
+    await chooseRecipes(chosen, { ...options, format, group, onSample });
   return {
     checkpoint,
     chosen,

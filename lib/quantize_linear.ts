@@ -22,6 +22,7 @@ import { layerError, relativeError, rowEnergies } from "./layer_error.ts";
 import { codesShape, type Group, type PackedShape, type QuantizedMatrix } from "./pack.ts";
 import { type QuantizationError, quantizationError } from "./quantization_error.ts";
 import { dequantize, encode, quantize, scaleBits } from "./quantizer.ts";
+import { F16_SCALES, type ScaleFormat } from "./scale_format.ts";
 import type { Symmetric } from "./triangular.ts";
 
 /** Ways to quantise. */
@@ -37,6 +38,10 @@ export interface LinearOptions {
   readonly method: Method;
   /** Of GPTQ: visit columns by how much they are felt. */
   readonly actOrder?: boolean;
+  /** How scales are stored, as f16 unless told; codes are searched for by the error of weights. */
+  readonly scales?: ScaleFormat;
+  /** The true factor of coded scales that tensors share. */
+  readonly factor?: number;
 }
 
 /** A matrix W [rows, cols] with its name. */
@@ -62,12 +67,15 @@ export interface QuantizedLinear {
 export function quantizeLinear(
   { name, rows, cols, w }: NamedMatrix,
   h: Symmetric,
-  { format, group, method, actOrder }: LinearOptions,
+  { format, group, method, actOrder, scales = F16_SCALES, factor }: LinearOptions,
 ): QuantizedLinear {
   const shape = { rows, cols, format, group, name };
+  const coded = scales.bits < 16;
   const { matrix, saturated } = method.startsWith("gptq")
-    ? gptq(w, h, { ...shape, actOrder, clip: true })
-    : { matrix: method === "rtn" ? quantize(w, shape) : weighted(w, h, shape), saturated: 0 };
+    ? gptq(w, h, { ...shape, scales, factor, actOrder, clip: true })
+    : method === "rtn" || coded
+    ? { matrix: quantize(w, { ...shape, scales, factor, clip: coded }), saturated: 0 }
+    : { matrix: weighted(w, h, shape), saturated: 0 };
   const outputError = relativeError(layerError(dequantize(matrix), w, h));
   return { matrix, error: quantizationError(matrix, w), outputError, saturated };
 }

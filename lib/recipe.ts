@@ -54,7 +54,7 @@ const STORAGES = ["e1m3-row", "e2m2-row", "e1m3-tensor", "e2m2-tensor", "e4m4-te
 
 /**
  * Recipes for a budget of bits a weight: Lloyd books of 3 and 4 bits on groups of 16 to 128. Those that
- * are a bit above or below the budget are left out.
+ * are a bit above or below the budget, or below what any of them takes, are left out.
  */
 export function candidateRecipes(bits: number): Recipe[] {
   const families = (group: number) => [`lloyd4g${group}-asym`, "lloyd3-asym"];
@@ -68,7 +68,9 @@ export function candidateRecipes(bits: number): Recipe[] {
       }))
     )
   );
-  return all.filter(({ format, group, scales }) => {
-    return Math.abs(format.bits + 2 * scales.bits / group - bits) < 1;
-  });
+  const bitsOf = ({ format, group, scales }: Recipe) =>
+    format.bits + 2 * scales.bits / Number(group);
+  const most = Math.max(...all.map(bitsOf)), least = Math.min(...all.map(bitsOf));
+  const wanted = Math.max(least, Math.min(bits, most));
+  return all.filter((recipe) => Math.abs(bitsOf(recipe) - wanted) < 1);
 }

@@ -6,12 +6,33 @@ import { gptq } from "../lib/gptq.ts";
 import { layerError, relativeError } from "../lib/layer_error.ts";
 import type { Group } from "../lib/pack.ts";
 import { dequantize, groupScales, quantize, rowCodes } from "../lib/quantizer.ts";
+import { scaleFormat } from "../lib/scale_format.ts";
 import { diagonalOf, gramOf } from "./made_moments.ts";
 import { plainGptq } from "./gptq_oracle.ts";
 import { fill, normal, uniform } from "./random.ts";
 
 const rows = 6;
 const weightsFor = (cols: number, seed = 1) => fill(rows * cols, normal(seed));
+
+for (const format of ["nf3-asym", "fp4-sym", "int4-asym"]) {
+  test(`coded scales stay those of plain rounding, and the output's error falls: ${format}`, () => {
+    const cols = 160;
+    const w = weightsFor(cols), h = gramOf(cols, 800, 5);
+    const error = (q: Float32Array) => relativeError(layerError(q, w, h));
+    for (const scales of ["e1m3-row", "e2m2-tensor"]) {
+      const options = { rows, cols, format, group: 32 as Group, name: "w" };
+      const plain = quantize(w, { ...options, scales, clip: true });
+      const coded = { ...options, scales: scaleFormat(scales) };
+      assert.deepEqual(gptq(w, diagonalOf(fill(cols, uniform(3))), coded).matrix, plain);
+      for (const actOrder of [false, true]) {
+        const { matrix } = gptq(w, h, { ...coded, actOrder });
+        assert.deepEqual(matrix.scales, plain.scales);
+        const [ours, theirs] = [matrix, plain].map((q) => error(dequantize(q)));
+        assert.ok(ours < 0.8 * theirs, `${ours} against ${theirs}, ${scales}, ${actOrder}`);
+      }
+    }
+  });
+}
 
 for (const format of [...formatNames, "e1m2-asym", "custom:-1,-0.3,0.4,1-sym"]) {
   test(`with a diagonal H it is plain rounding bit for bit, in order or not: ${format}`, () => {

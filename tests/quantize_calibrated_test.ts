@@ -51,6 +51,26 @@ for (const method of calibrated) {
 
 testUnless(
   noPackage,
+  "a budget of bits goes with a method: each tensor by its recipe, outputs lose less",
+  () =>
+    inFolder(async (at) => {
+      await writeTalkingModel(at("m"));
+      const budget = { text, device, context: 16, bits: 7 };
+      for (const method of ["gptq", "gptq+awq"] as const) {
+        const done = await quantizeCalibrated(at("m"), at(method), { ...budget, method });
+        assert.ok(done.bitsPerWeight <= 7.005, `${done.bitsPerWeight}`);
+        for (const { name, outputError, plainOutputError } of done.reports) {
+          assert.ok(outputError < plainOutputError, `${name}: ${outputError}, ${plainOutputError}`);
+        }
+        const packed = (await openCheckpoint(at(method))).files.flatMap(packedTensors);
+        assert.ok(packed.every(({ scaleFormat }) => scaleFormat), "scales are codes");
+        assert.deepEqual((await verifyCheckpoint(at(method))).faults, []);
+      }
+    }),
+);
+
+testUnless(
+  noPackage,
   "a network that is quantised predicts nearer to the dense one by gptq",
   () =>
     inFolder(async (at) => {

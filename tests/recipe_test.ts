@@ -34,3 +34,8 @@ test("candidates lie near their budget, and one of them loses less than NF4 of t
     .map((recipe) => recipeError(sample, recipe));
   assert.ok(Math.min(...errors) < 0.8 * recipeError(sample, nf4));
 });
+
+test("a budget beyond what any recipe takes, or short of it, has candidates all the same", () => {
+  for (const bits of [0.5, 16]) assert.ok(candidateRecipes(bits).length > 0, `${bits}`);
+  assert.ok(candidateRecipes(16).every(({ format }) => format.bits === 4));
+});

@@ -21,6 +21,7 @@ test("one row a matrix with a column a batch, and the device by name", () =>
       backend: "typescript",
       software: true,
       fast: false,
+      accuracy: "exact",
     });
     assert.equal(lines[0], "TypeScript by cpu: worst error 0 of the bound");
     assert.equal(failure, undefined);

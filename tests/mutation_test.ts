@@ -3,16 +3,15 @@
  * the claims of mutations.ts must then fail on the first device that is present. A broken kernel is its
  * text with `find` replaced by `put`, handed to the device in place of the real one.
  *
- * MUTATIONS=no leaves them out, as a second runtime has nothing to add.
+ * SECOND=yes leaves them out, as a second runtime has nothing to add.
  */
 
 import assert from "node:assert/strict";
-import process from "node:process";
 import { test } from "node:test";
 import type { Device } from "../lib/device.ts";
 import { present } from "./gpu_devices.ts";
 import { HALF_MUTATIONS, MUTATIONS, OCTET_MUTATIONS } from "./mutations.ts";
-import { testUnless } from "./test_unless.ts";
+import { repeated, testUnless } from "./test_unless.ts";
 
 /** A device whose shader modules are made of changed text. */
 function broken(device: Device, find: string, put: string): Device & { used: () => boolean } {
@@ -36,11 +35,7 @@ function broken(device: Device, find: string, put: string): Device & { used: () 
 }
 
 const [target] = present;
-const reason = process.env.MUTATIONS === "no"
-  ? "MUTATIONS=no"
-  : target
-  ? null
-  : "no device is present";
+const reason = repeated ?? (target ? null : "no device is present");
 
 const having = (feature: string, mutations: typeof MUTATIONS) =>
   target?.device?.gpu?.features.has(feature) ? mutations : [];

@@ -5,7 +5,14 @@
  * @module
  */
 
+import process from "node:process";
 import { test } from "node:test";
+
+/**
+ * Why a test is left out that would tell nothing new: SECOND=yes is set for a second runtime, which
+ * need not repeat the long ones that hang on no runtime.
+ */
+export const repeated: string | null = process.env.SECOND === "yes" ? "SECOND=yes" : null;
 
 /** `test(claim, body)`, unless there is a reason against it. */
 export function testUnless(

@@ -9,7 +9,7 @@
  *   s_j = m_j^r / sqrt(max s min s), r of 20 by the error of the output; W diag(s) is rounded, 1 / s
  *   goes into the norm or the linear before
  *
- *   deno run -A examples/awq.ts [--full]         about a minute; --full: more text, some ten minutes
+ *   deno run -A examples/awq.ts [--full]         some four minutes; --full: more text, half an hour
  *   bun examples/awq.ts [--full]
  *
  * @module

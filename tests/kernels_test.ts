@@ -83,6 +83,7 @@ const STAND_INS: Record<string, string> = {
   half_table: "parts/weights",
   quads: "parts/swaps",
   weights: `fn lookup(word: u32, k: u32) -> vec2f { return vec2f(f32(word >> k)); }
+fn magnitude_of(word: u32) -> f32 { return f32(word); }
 `,
 };
 

@@ -6,12 +6,14 @@
  * in runs of 256 scales, each with its mean and step in f32. The result is a matrix as any other,
  * whose f16 scales are numbers that such a code can stand for; how many bits it would take is told
  * beside it. A scale of 0 stays 0: its side has no weights. Zero-points are whole numbers and stay.
+ * Scales that are codes already (scale_format.ts) stay what they are.
  *
  * @module
  */
 
 import { F16_MIN_NORMAL, f16Bits, f16Value } from "./float16.ts";
 import type { QuantizedMatrix } from "./pack.ts";
+import { scaleFormatOf, storedBits } from "./pack_scales.ts";
 import { roundHalfEven } from "./rounding.ts";
 
 /** Scales that share mean and step. */
@@ -21,6 +23,9 @@ const RUN = 256;
 export function doubleQuantized(
   q: QuantizedMatrix,
 ): { matrix: QuantizedMatrix; bitsPerWeight: number } {
+  if (scaleFormatOf(q).bits < 16) {
+    return { matrix: q, bitsPerWeight: storedBits(q) / (q.rows * q.cols) };
+  }
   const values = Float64Array.from(q.scales, f16Value);
   const isScale = (i: number) => q.format.scaling !== "zero-point" || i % 2 === 0;
   for (let first = 0; first < values.length; first += RUN) {

@@ -5,6 +5,7 @@ import { doubleQuantized } from "../lib/double_quantization.ts";
 import { f16Value } from "../lib/float16.ts";
 import { dequantize, quantize } from "../lib/quantizer.ts";
 import { nmseOf, quantizationError } from "../lib/quantization_error.ts";
+import { bitsPerWeight as bitsOf } from "../lib/pack.ts";
 import { fill, normal } from "./random.ts";
 
 const [rows, cols] = [64, 512];
@@ -41,4 +42,11 @@ test("a side without weights keeps its scale of 0, zero-points stay", () => {
   const q = quantize(w, { rows, cols, format: "int4-asym", group: 64 });
   const { matrix } = doubleQuantized(q);
   assert.ok(matrix.scales.every((bits, i) => i % 2 === 0 || bits === q.scales[i]));
+});
+
+test("scales that are codes already stay, and are counted as they are", () => {
+  const q = quantize(w, { rows, cols, format: "nf4-asym", group: 32, scales: "e1m3-row" });
+  const { matrix, bitsPerWeight } = doubleQuantized(q);
+  assert.equal(matrix, q);
+  assert.equal(bitsPerWeight, bitsOf(q));
 });

@@ -30,9 +30,10 @@ export interface Way {
   readonly group: Group;
 }
 
-/** Windows of 256 tokens: 8 to calibrate and 6 to score, with `--full` 64 and all. */
+/** Windows of 256 tokens: 8 to calibrate and 6 to score unless told, with `--full` 64 and all. */
 const full = process.argv.includes("--full");
-const [CALIBRATED, SCORED] = full ? [64, Infinity] : [8, 6];
+const told = process.argv.slice(2).map(Number).filter((count) => count > 0);
+const [CALIBRATED = 8, SCORED = 6] = full ? [64, Infinity] : told;
 
 /** Rows of all ways, dense first. */
 export async function scoredRows(ways: readonly Way[]): Promise<Row[]> {

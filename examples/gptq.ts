@@ -9,8 +9,8 @@
  *
  *   q_j = round(w_j), and what was lost goes to the columns after j, by H^-1 of the inputs
  *
- *   deno run -A examples/gptq.ts [--full]        about a minute; --full: more text, some ten minutes
- *   bun examples/gptq.ts [--full]
+ *   deno run -A examples/gptq.ts [8 6 | --full]      about a minute: windows to calibrate and to score
+ *   bun examples/gptq.ts [8 6 | --full]              --full: more of both, some ten minutes
  *
  * @module
  */

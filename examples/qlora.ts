@@ -10,8 +10,8 @@
  *
  *   y = W' x + (alpha / rank) B (A x), W' frozen
  *
- *   deno run -A examples/qlora.ts [ROUNDS]       about a minute with 3 rounds of 24 steps
- *   bun examples/qlora.ts [ROUNDS]
+ *   deno run -A examples/qlora.ts [ROUNDS [WINDOWS]]     two minutes with 3 rounds of 24 windows
+ *   bun examples/qlora.ts [ROUNDS [WINDOWS]]
  *
  * @module
  */
@@ -38,15 +38,15 @@ import {
 } from "../mod.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
-const rounds = Number(process.argv[2] ?? 3);
+const [rounds = 3, windows = 24] = process.argv.slice(2).map(Number);
 const folder = await tinyLlamaFolder();
 const work = await mkdtemp(join(tmpdir(), "afpq-"));
 const tokenizer = await openTokenizer(folder);
 const cut = async (name: string, windows?: number) =>
   textWindows(tokenizer, await readFile(join(folder, name), "utf8"), { context: 65, windows })
     .windows;
-const training = await cut("calibration.txt", 24);
-const heldOut = (await cut("heldout.txt")).filter((_, i) => i % 12 === 0);
+const training = await cut("calibration.txt", windows);
+const heldOut = (await cut("heldout.txt")).filter((_, i) => i % 12 === 0).slice(0, windows);
 
 const lora = { rank: 8, alpha: 16, targets: ["q_proj", "v_proj", "o_proj", "down_proj"] };
 const load = async (path: string) => {

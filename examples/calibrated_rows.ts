@@ -10,9 +10,7 @@ import { join } from "node:path";
 import process from "node:process";
 import {
   estimateDifference,
-  evaluateText,
   type Group,
-  loadModel,
   openDevice,
   openTokenizer,
   quantizeCalibrated,
@@ -21,6 +19,7 @@ import {
   type TextScore,
   textWindows,
 } from "../mod.ts";
+import { scoreFolder } from "./scored_recipes.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 /** A way to quantise. */
@@ -45,12 +44,7 @@ export async function scoredRows(ways: readonly Way[]): Promise<Row[]> {
     const heldOut = await readFile(join(folder, "heldout.txt"), "utf8");
     const tokenizer = await openTokenizer(folder);
     const cut = textWindows(tokenizer, heldOut, { context: 256, windows: SCORED });
-    const score = async (path: string) => {
-      const model = await loadModel(device, path);
-      const scored = await evaluateText(model, cut);
-      model.close();
-      return scored;
-    };
+    const score = (path: string) => scoreFolder(device, path, cut);
     const dense = await score(folder);
     const rows: Row[] = [row("dense", 16, 0, 0, dense, dense)];
     for (const { method, format, group } of ways) {

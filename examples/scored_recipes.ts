@@ -18,6 +18,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import {
+  type Device,
   estimateDifference,
   evaluateText,
   loadModel,
@@ -26,6 +27,8 @@ import {
   quantizeCheckpoint,
   type QuantizeCheckpointOptions,
   type Row,
+  type TextScore,
+  type TextWindows,
   textWindows,
 } from "../mod.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
@@ -45,12 +48,7 @@ export async function scoreRecipes(recipes: readonly ScoredRecipe[]): Promise<Ro
     const text = await readFile(join(path, "heldout.txt"), "utf8");
     const tokenizer = await openTokenizer(path);
     const cut = textWindows(tokenizer, text, { context: 256, windows: windowsAsked() });
-    const score = async (folder: string) => {
-      const model = await loadModel(device, folder);
-      const scored = await evaluateText(model, cut);
-      model.close();
-      return scored;
-    };
+    const score = (folder: string) => scoreFolder(device, folder, cut);
     const dense = await score(path);
     const rows: Row[] = [row("dense", 16, 0, dense.perplexity, 0, 0, 5.47)];
     for (const { name, paper, ...options } of recipes) {
@@ -66,6 +64,18 @@ export async function scoreRecipes(recipes: readonly ScoredRecipe[]): Promise<Ro
     device.close();
     await rm(work, { recursive: true });
   }
+}
+
+/** The losses of a model's windows. */
+export async function scoreFolder(
+  device: Device,
+  folder: string,
+  cut: TextWindows,
+): Promise<TextScore> {
+  const model = await loadModel(device, folder);
+  const scored = await evaluateText(model, cut);
+  model.close();
+  return scored;
 }
 
 function row(

@@ -83,7 +83,9 @@ export async function quantizeCalibrated(
   const { checkpoint, config, chosen, recipes, format, group, windows } = job;
   const tokens = windows.reduce((sum, { length }) => sum + length, 0);
   if (options.dryRun) {
-    return { ...await quantizeCheckpoint(model, out, options), tokens, reports: [] };
+    const prepared = { matrices: new Map(), vectors: new Map(), recipes };
+    const summary = await quantizeCheckpoint(model, out, { ...options, prepared });
+    return { ...summary, tokens, reports: [] };
   }
   const store = await openBlockStore<MatrixReport[]>(out, await keyOf(job, options), options.log);
   try {

@@ -8,8 +8,9 @@
  * is exact in f32 in any order, so the comparison is too. A backend that computes nothing, or another
  * one's garbage, cannot pass.
  *
- * `--accuracy fast` multiplies in f16, and the smallest FP levels are subnormal there: `halfTest` tells
- * whether a device computes with them. Devices may take subnormal f16 for 0, which the decode of e2m1 must know: that is found out here.
+ * Devices may take subnormal f16 for 0, which the decode of e2m1 must know: that is found out here.
+ * `--accuracy fast` multiplies in f16, where the smallest FP levels are subnormal: `halfTest` tells
+ * whether a device computes with them.
  *
  * @module
  */

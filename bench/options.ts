@@ -41,6 +41,8 @@ export interface BenchOptions {
   readonly all: boolean;
   readonly fast: boolean;
   readonly accuracy: Accuracy;
+  /** Whether matrix units multiply where there are any. */
+  readonly matrixUnits: boolean;
   /** Where tilings come from. */
   readonly tune: TuneMode;
   readonly binding?: Binding;
@@ -71,6 +73,7 @@ and nf3, batches 1, 8, 64, 512, most important first, for 10 minutes.
   --all              every shape and format, however long it takes
   --strict           a device without Dawn's toggles; unless told, --fast
   --accuracy NAME    exact, or fast: packed weights times a token or two in f16 arithmetic
+  --matrix-units     three tokens and more, packed and dense f16, by the GPU's matrix units
   --tune MODE        kernels as they suit most devices (off), as measured before (cached, unless
                      told), or as measured first, which is kept (now)
   --binding NAME     ${bindings.filter((name) => name !== "cpu").join(", ")}; also --device
@@ -90,7 +93,7 @@ const STRINGS = [
   "tune",
   "accuracy",
 ];
-const FLAGS = ["all", "fast", "strict", "help"];
+const FLAGS = ["all", "fast", "strict", "matrix-units", "help"];
 
 /** Reads the flags of a run; null is a request for help. */
 export function readBenchOptions(args: readonly string[]): BenchOptions | null {
@@ -114,6 +117,7 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | null {
     all: parsed.all === true,
     fast: parsed.strict !== true,
     accuracy: readAccuracy(parsed) ?? "exact",
+    matrixUnits: parsed["matrix-units"] === true,
     tune: readOneOf("tune", text(parsed.tune), tuneModes) ?? "cached",
     binding: readOneOf("binding", text(parsed.binding) ?? text(parsed.device), bindings),
   };

@@ -55,12 +55,13 @@ export async function runBench(
   context: BenchContext,
 ): Promise<{ text: string; failure?: string }> {
   const start = performance.now();
-  const { binding, fast, accuracy, tune } = options;
+  const { binding, fast, accuracy, matrixUnits, tune } = options;
   planOf(options, false); // flags that leave nothing are refused before anything opens
   const device = await openDevice({
     binding,
     fast,
     accuracy,
+    matrixUnits,
     tuned: tune === "cached",
     log: context.log,
   });

@@ -16,7 +16,7 @@ import { format as formatOf } from "../lib/format.ts";
 import { type Dispatch, download, submit } from "../lib/launch.ts";
 import { boundOn, load, type Loaded } from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
-import type { DenseMatrix, Matrix } from "../lib/linear_reference.ts";
+import type { Matrix } from "../lib/linear_reference.ts";
 import type { Group, QuantizedMatrix } from "../lib/pack.ts";
 import { prepareProduct } from "../lib/prepared_product.ts";
 import { tune } from "../lib/tuning.ts";
@@ -220,7 +220,8 @@ function boundOf(
   batch: number,
   asBatch: number,
 ): Float64Array {
-  if (!("codes" in matrix)) return reference.denseBound(matrix as DenseMatrix, x, batch);
-  if (kernel !== "own") return rivalBound(kernel, matrix, x);
-  return asBatch <= 2 ? boundOn(device, matrix, x, batch) : reference.matmulBound(matrix, x, batch);
+  if (kernel !== "own") return rivalBound(kernel, matrix as QuantizedMatrix, x);
+  if (asBatch > 2 && device.matrixUnits) return reference.fragmentsBound(matrix, x, batch);
+  if (asBatch > 2 && "codes" in matrix) return reference.matmulBound(matrix, x, batch);
+  return boundOn(device, matrix, x, batch);
 }

@@ -7,7 +7,7 @@
 //   step  tokens, -, -, -                 u32   a uniform: no other batch compiles anew
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
-// dispatch: one workgroup of 64 lanes for 32 rows x 32 tokens, tiles of rows first, folded over x and y
+// dispatch: one workgroup a tile of parts/tile, tiles of rows first, folded over x and y
 // parts:    dense, tile
 // spec:     denseMatmul() in lib/linear_reference.ts
 
@@ -21,57 +21,44 @@ override ADD: bool = false;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<uniform> step: vec4u;
 
-// A lane loads two eights of columns of one row; eights beyond the last are zeros.
-fn fill_w(row: u32, unit: u32, lane: u32) {
+// Two eights of columns; those beyond the last are zeros.
+fn fetch(row: u32, unit: u32, half: u32) -> array<Eight, 2> {
+  var both: array<Eight, 2>;
   for (var i = 0u; i < 2u; i++) {
-    let part = 2u * (lane % 2u) + i;
-    let eight = 4u * unit + part;
-    let w = load8(row, min(eight, EIGHTS - 1u));
-    let at = 9u * (lane / 2u) + 2u * part;
-    tile_w[at] = select(vec4f(0.0), w.lo, eight < EIGHTS);
-    tile_w[at + 1u] = select(vec4f(0.0), w.hi, eight < EIGHTS);
+    let eight = 4u * unit + 2u * half + i;
+    both[i] = load8(row, min(eight, EIGHTS - 1u));
+    if (eight >= EIGHTS) { both[i] = Eight(vec4f(0.0), vec4f(0.0)); }
+  }
+  return both;
+}
+
+fn place_w(w: array<Eight, 2>, at: u32) {
+  for (var i = 0u; i < 2u; i++) {
+    tile_w[at + 2u * i] = w[i].lo;
+    tile_w[at + 2u * i + 1u] = w[i].hi;
   }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) block: vec3u,
   @builtin(num_workgroups) blocks: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  // the tile that is mine
-  let tiles = (ROWS + 31u) / 32u;
-  let tile = block.y * blocks.x + block.x;
-  let first_row = 32u * (tile % tiles);
-  let first_token = 32u * (tile / tiles);
-  let tokens = step.x;
-  if (first_token >= tokens) { return; } // uniform over the workgroup
-
-  // loop over the columns, 32 at a time
-  let units = (COLS + 31u) / 32u;
-  let row = min(first_row + lane / 2u, ROWS - 1u);
-  let token = min(first_token + lane / 2u, tokens - 1u);
-  for (var unit = 0u; unit < units; unit++) {
-    fill_w(row, unit, lane);
-    for (var i = 4u * (lane % 2u); i < 4u * (lane % 2u) + 4u; i++) {
-      tile_x[9u * (lane / 2u) + i] = x[8u * (token * units + unit) + i];
-    }
-    workgroupBarrier();
-    multiply(lane % 8u, lane / 8u, unit, tokens - first_token);
-    workgroupBarrier();
-  }
-  finish();
+  let mine = place_of(block.y * blocks.x + block.x, ROWS);
+  if (mine.live == 0u) { return; } // uniform over the workgroup
+  walk(mine, ROWS, (COLS + 31u) / 32u, lane);
 
   // write
-  for (var j = 0u; j < 4u; j++) {
+  for (var j = 0u; j < WIDE; j++) {
     for (var i = 0u; i < 4u; i++) {
-      let my_row = first_row + lane % 8u + 8u * i;
-      let my_token = first_token + lane / 8u + 8u * j;
-      if (my_row < ROWS && my_token < tokens) {
-        let at = FIRST_ROW + my_row;
+      let row = mine.first_row + lane % ACROSS + ACROSS * i;
+      let token = lane / ACROSS + 8u * j;
+      if (row < ROWS && token < mine.live) {
+        let at = (mine.first_token + token) * OUT_ROWS + FIRST_ROW + row;
         var sum = sums[j][i];
-        if (BIAS) { sum += bias[at]; }
-        y[my_token * OUT_ROWS + at] = select(0.0, y[my_token * OUT_ROWS + at], ADD) + sum;
+        if (BIAS) { sum += bias[FIRST_ROW + row]; }
+        y[at] = select(0.0, y[at], ADD) + sum;
       }
     }
   }

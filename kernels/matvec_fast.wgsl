@@ -55,37 +55,6 @@ fn take_tokens(unit: u32, home: u32) {
   }
 }
 
-// Levels of the eight codes of a word, two f16 a component, and their sizes.
-struct Levels {
-  signed: vec4u,
-  size: vec4u,
-}
-
-fn levels8(word: u32, zero: f32) -> Levels {
-  if (DECODE == 0u) {
-    let size = vec4u(word, word << 3u, word << 6u, word << 9u) & vec4u(0x0e000e00u);
-    return Levels(
-      vec4u(
-        word & 0x8e008e00u,
-        (word << 3u) & 0x8e008e00u,
-        size.z | ((word << 1u) & 0x80008000u),
-        size.w | ((word << 2u) & 0x80008000u),
-      ),
-      size,
-    );
-  }
-  if (DECODE == 1u) {
-    let moved = vec4u(word, word << 2u, word << 8u, word << 10u);
-    return Levels(moved & vec4u(0x8c008c00u), moved & vec4u(0x0c000c00u));
-  }
-  var signed = vec4u(level_pair(word, 0u), level_pair(word, 1u), level_pair(word, 2u), level_pair(word, 3u));
-  if (SCALING == 2u) {
-    let zeros = vec2h(f16(zero));
-    for (var i = 0u; i < 4u; i++) { signed[i] = bitcast<u32>(bitcast<vec2h>(signed[i]) - zeros); }
-  }
-  return Levels(signed, signed & vec4u(0x7fff7fffu));
-}
-
 fn add_two(v: u32, t: u32, sum: vec2h) -> vec2h {
   return fma(bitcast<vec2h>(v), bitcast<vec2h>(t), sum);
 }

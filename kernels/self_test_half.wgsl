@@ -5,7 +5,7 @@
 //
 // dispatch: one workgroup
 // parts:    none
-// spec:     expectedHalves() in lib/self_test.ts
+// spec:     expectedHalves() in lib/arithmetic.ts
 
 enable f16;
 

@@ -198,6 +198,22 @@ function backendOf(source: Source, info: DawnInfo): string {
   return source === "deno" && noSubgroups ? "gl" : "vulkan";
 }
 
+/** Every limit of an adapter or device, as a plain object. */
+export function limitsOf({ limits }: GPUAdapter | GPUDevice): Record<string, number> {
+  const all: Record<string, number> = {};
+  for (const name in limits) {
+    const limit = limits[name as keyof GPUSupportedLimits] as unknown;
+    if (typeof limit === "number" && /^m(ax|in)[A-Z]/.test(name)) all[name] = limit;
+  }
+  return all;
+}
+
+/** Lanes of subgroups where all have as many, else 0. */
+export function subgroupSizeOf({ features, info }: GPUAdapter): number {
+  const { subgroupMinSize, subgroupMaxSize } = info;
+  return features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
+}
+
 function reasonIn(lines: string[]): string {
   const [line] = lines;
   return line ? `: ${line.replace(/^(Warning|Error): /, "")}` : "";

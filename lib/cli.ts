@@ -196,6 +196,7 @@ function actionOf(name: CommandName, parsed: Args): Action {
         binding: readBinding(parsed),
         fast: parsed.fast === true,
         accuracy: readAccuracy(parsed),
+        matrixUnits: parsed["matrix-units"] === true,
         tune: readOneOf("tune", text(parsed.tune), tuneModes),
       };
       return (context) => checkCommand(options, context);

@@ -160,6 +160,8 @@ examples
 const MODEL_FLAGS = ["binding", "accuracy", "tune", "kv", "head"] as const;
 const KERNEL_HELP = `
   --accuracy NAME    exact, or fast: f16 arithmetic for a token or two at once, within its own bound
+  --matrix-units     f16 products of three tokens and more by the GPU's matrix units, within their own
+                     bound, where it has them and Dawn shows them; tries --fast too
   --tune MODE        kernels as they suit most devices (off), as measured before (cached, unless
                      told), or as measured now, which is kept (now)`;
 const MODEL_HELP = `
@@ -173,7 +175,7 @@ const MODEL_HELP = `
 const generate: CommandUsage = {
   words: ["MODEL"],
   string: ["prompt", "tokens", "temperature", "top-p", "top-k", "seed", ...MODEL_FLAGS],
-  boolean: ["chat", "stats", "fast"],
+  boolean: ["chat", "stats", "fast", "matrix-units"],
   collect: [],
   required: ["prompt"],
   summary: "write on from a prompt",
@@ -201,7 +203,7 @@ examples
 const evaluate: CommandUsage = {
   words: ["MODEL"],
   string: ["text", "choices", "context", "windows", "bos", ...MODEL_FLAGS],
-  boolean: ["wikitext", "stats", "fast"],
+  boolean: ["wikitext", "stats", "fast", "matrix-units"],
   collect: [],
   required: [],
   summary: "score a model: perplexity of a text, or multiple choice",
@@ -229,7 +231,7 @@ examples
 const compare: CommandUsage = {
   words: ["A", "B"],
   string: ["text", "context", "windows", "bos", "binding", "accuracy", "tune", "kv"],
-  boolean: ["wikitext", "fast"],
+  boolean: ["wikitext", "fast", "matrix-units"],
   collect: [],
   required: ["text"],
   summary: "hold one model against another on a text",
@@ -255,7 +257,7 @@ examples
 const check: CommandUsage = {
   words: ["PATH"],
   string: ["binding", "accuracy", "tune"],
-  boolean: ["fast"],
+  boolean: ["fast", "matrix-units"],
   collect: [],
   required: [],
   summary: "multiply on the device and compare with the reference",

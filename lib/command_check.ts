@@ -18,19 +18,22 @@ export interface CheckCommandOptions {
   readonly fast?: boolean;
   /** "fast" multiplies a token or two in f16; "exact" unless told. */
   readonly accuracy?: Accuracy;
+  /** Whether matrix units multiply where there are any. */
+  readonly matrixUnits?: boolean;
   /** Where tilings come from, the cache unless told. */
   readonly tune?: TuneMode;
 }
 
 /** Runs the command. */
 export async function checkCommand(
-  { path, binding, fast, accuracy, tune }: CheckCommandOptions,
+  { path, binding, fast, accuracy, matrixUnits, tune }: CheckCommandOptions,
   context: CommandContext,
 ): Promise<CommandResult> {
   const device = await openDevice({
     binding,
     fast,
     accuracy,
+    matrixUnits,
     tuned: (tune ?? "cached") === "cached",
     log: context.log,
   });

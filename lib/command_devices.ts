@@ -8,14 +8,8 @@
  * @module
  */
 
-import {
-  type Binding,
-  bindings,
-  type Device,
-  failedSelfTest,
-  limitsOf,
-  openDevice,
-} from "./device.ts";
+import { limitsOf } from "./bindings.ts";
+import { type Binding, bindings, type Device, failedSelfTest, openDevice } from "./device.ts";
 
 /** One binding on this machine. */
 export interface DeviceRow {

@@ -33,6 +33,8 @@ export interface ModelOptions {
   readonly fast?: boolean;
   /** "fast" multiplies a token or two in f16; "exact" unless told. */
   readonly accuracy?: Accuracy;
+  /** Whether matrix units multiply where there are any. */
+  readonly matrixUnits?: boolean;
   /** Where tilings come from, the cache unless told. */
   readonly tune?: TuneMode;
   /** Numbers of the cache, f16 unless told. */
@@ -41,7 +43,7 @@ export interface ModelOptions {
   readonly head?: string | null;
 }
 
-/** Reads `--binding`, `--fast`, `--accuracy`, `--tune`, `--kv` and `--head`. */
+/** Reads `--binding`, `--fast`, `--accuracy`, `--matrix-units`, `--tune`, `--kv` and `--head`. */
 export function readModelOptions(parsed: Args): ModelOptions {
   const head = text(parsed.head) ?? "keep";
   return {
@@ -49,6 +51,7 @@ export function readModelOptions(parsed: Args): ModelOptions {
     binding: readBinding(parsed),
     fast: parsed.fast === true,
     accuracy: readAccuracy(parsed),
+    matrixUnits: parsed["matrix-units"] === true,
     tune: readOneOf("tune", text(parsed.tune), tuneModes),
     kv: readOneOf("kv", text(parsed.kv), ["f16", "f32"]),
     head: head === "keep" ? null : readFormat(head).name,
@@ -88,11 +91,11 @@ export function requireIds(ids: ArrayLike<number>, { config }: Prepared): void {
 
 /** Opens a device, as the last thing before weights move. */
 export function openModelDevice(
-  { options: { binding, fast, accuracy, tune } }: Prepared,
+  { options: { binding, fast, accuracy, matrixUnits, tune } }: Prepared,
   { log }: CommandContext,
 ): Promise<Device> {
   const tuned = (tune ?? "cached") === "cached";
-  return openDevice({ binding, fast, accuracy, tuned, log });
+  return openDevice({ binding, fast, accuracy, matrixUnits, tuned, log });
 }
 
 /** Loads the weights, with progress; `context` is the most tokens in the cache. */

@@ -20,10 +20,19 @@
  * @module
  */
 
-import { dawnSources, findAdapter, type Found, inTime, type Source } from "./bindings.ts";
+import { hasFragments, MATRIX_UNITS, mayHalve, mayUseUnits } from "./arithmetic.ts";
+import {
+  dawnSources,
+  findAdapter,
+  type Found,
+  inTime,
+  limitsOf,
+  type Source,
+  subgroupSizeOf,
+} from "./bindings.ts";
 import { holdCalls } from "./bun_webgpu.ts";
 import { closeGpu, createGpu, type Gpu, refusal } from "./gpu.ts";
-import { halfTest, selfTest } from "./self_test.ts";
+import { selfTest } from "./self_test.ts";
 import { withSoftwareGpu } from "./software_gpu.ts";
 import { readChoices, tuningKey } from "./tuning_cache.ts";
 
@@ -53,6 +62,8 @@ export interface Device {
   readonly fast: boolean;
   /** Whether products of a token or two may be computed in f16: see kernels/matvec_fast.wgsl. */
   readonly accuracy: Accuracy;
+  /** Whether products of three tokens and more use matrix units: see kernels/matmul_matrix.wgsl. */
+  readonly matrixUnits: boolean;
   /** The device itself; null is the TypeScript backend. */
   readonly gpu: Gpu | null;
   /** Frees the device; whatever uses it afterwards is rejected. */
@@ -67,6 +78,8 @@ export interface DeviceOptions {
   fast?: boolean;
   /** "fast" multiplies in f16 where the device can, and `log` is told where not. Default "exact". */
   accuracy?: Accuracy;
+  /** Whether matrix units multiply where the device has them, and `log` is told where not. */
+  matrixUnits?: boolean;
   /** Whether tilings that were tuned before are used. Default true. */
   tuned?: boolean;
   /** Told, a line at a time, what is fetched, skipped or odd. */
@@ -95,8 +108,11 @@ export interface DeviceOptions {
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const refused: string[] = [];
-  const plain = await open({ ...options, refused: (reason) => void refused.push(reason) });
-  const device = options.accuracy === "fast" ? await withHalves(plain, options.log) : plain;
+  const fast = options.fast || options.matrixUnits; // Dawn shows matrix units to a fast device alone
+  const plain = await open({ ...options, fast, refused: (reason) => void refused.push(reason) });
+  const halved = options.accuracy === "fast" && await mayHalve(plain.gpu, options.log);
+  const matrixUnits = options.matrixUnits === true && await mayUseUnits(plain.gpu, options.log);
+  const device: Device = { ...plain, accuracy: halved ? "fast" : "exact", matrixUnits };
   if (device.gpu && options.tuned !== false) await useChoices(device, device.gpu);
   if (options.fast && !device.fast && device.gpu) {
     const reason = refused.at(-1) ?? "it has no toggles";
@@ -105,34 +121,22 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   return device;
 }
 
-/** The device with f16 arithmetic for products of a token or two, if it gets that right. */
-async function withHalves(device: Device, log?: (line: string) => void): Promise<Device> {
-  const { gpu } = device;
-  try {
-    if (!gpu) throw new Error("it is no GPU");
-    await halfTest(gpu);
-    const features = new Set([...gpu.features, "halves"]);
-    return { ...device, accuracy: "fast", gpu: Object.assign(gpu, { features }) };
-  } catch (error) {
-    log?.(`No fast accuracy (${(error as Error).message}): exact products it is`);
-    return device;
-  }
-}
-
 async function useChoices(device: Device, { choices, features }: Gpu): Promise<void> {
   const known = await readChoices(tuningKey(device, features));
   for (const [name, tiling] of Object.entries(known)) choices.set(name, tiling);
 }
 
 /** A device by its adapter and binding, for people. */
-export function deviceText({ adapter, binding, fast, accuracy }: Device): string {
-  const traits = `${fast ? ", fast" : ""}${accuracy === "fast" ? ", f16 arithmetic" : ""}`;
-  return `${adapter} by ${binding}${traits}`;
+export function deviceText({ adapter, binding, fast, accuracy, matrixUnits }: Device): string {
+  const halved = accuracy === "fast";
+  const traits = [fast && "fast", halved && "f16 arithmetic", matrixUnits && "matrix units"];
+  return [`${adapter} by ${binding}`, ...traits.filter((trait) => trait)].join(", ");
 }
 
 /** A device as documents show it. */
-export function deviceFacts({ binding, adapter, backend, software, fast, accuracy }: Device) {
-  return { binding, adapter, backend, software, fast, accuracy };
+export function deviceFacts(device: Device) {
+  const { binding, adapter, backend, software, fast, accuracy, matrixUnits } = device;
+  return { binding, adapter, backend, software, fast, accuracy, matrixUnits };
 }
 
 /** Options, and who is told why a device is not fast. */
@@ -170,16 +174,6 @@ async function openEither(
     refused((error as Error).message);
     return await act(false);
   }
-}
-
-/** Every limit of an adapter or device, as a plain object. */
-export function limitsOf({ limits }: GPUAdapter | GPUDevice): Record<string, number> {
-  const all: Record<string, number> = {};
-  for (const name in limits) {
-    const limit = limits[name as keyof GPUSupportedLimits] as unknown;
-    if (typeof limit === "number" && /^m(ax|in)[A-Z]/.test(name)) all[name] = limit;
-  }
-  return all;
 }
 
 async function openBest(options: OpenOptions): Promise<Device> {
@@ -289,7 +283,12 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
   });
   const device = await inTime(`Adapter "${name}"`, request);
   if (found.source === "bun-webgpu") holdCalls(device);
-  const gpu = createGpu(device, software && hasOctets(found.adapter) ? ["octets"] : []);
+  const subgroupSize = subgroupSizeOf(found.adapter);
+  const traits = [
+    ...(software && subgroupSize === 8 ? ["octets"] : []),
+    ...(hasFragments(found.adapter) ? ["fragments offered"] : []),
+  ];
+  const gpu = createGpu(device, traits, subgroupSize);
   try {
     await inTime("The self-test", selfTest(gpu));
   } catch (cause) {
@@ -303,18 +302,18 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
     software,
     fast,
     accuracy: "exact",
+    matrixUnits: false,
     gpu,
     close: () => closeGpu(gpu),
   };
 }
 
-/** Whether subgroups are of eight lanes, no more and no less. */
-function hasOctets({ features, info }: GPUAdapter): boolean {
-  const { subgroupMinSize, subgroupMaxSize } = info;
-  return features.has("subgroups") && subgroupMinSize === 8 && subgroupMaxSize === 8;
-}
-
-const WANTED_FEATURES: GPUFeatureName[] = ["shader-f16", "timestamp-query", "subgroups"];
+const WANTED_FEATURES = [
+  "shader-f16",
+  "timestamp-query",
+  "subgroups",
+  MATRIX_UNITS,
+] as GPUFeatureName[];
 
 function typescriptDevice(): Device {
   const close = () => {};
@@ -325,6 +324,7 @@ function typescriptDevice(): Device {
     software: true,
     fast: false,
     accuracy: "exact",
+    matrixUnits: false,
     gpu: null,
     close,
   };

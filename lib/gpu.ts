@@ -17,8 +17,10 @@ import { setImmediate } from "node:timers";
 /** A device with its compiled kernels and what went wrong on it so far. */
 export interface Gpu {
   readonly device: GPUDevice;
-  /** WebGPU features and traits that device.ts adds: `octets`, `halves`. */
+  /** WebGPU features and traits that device.ts adds: `octets`, `halves`, `fragments`. */
   readonly features: ReadonlySet<string>;
+  /** Lanes of every subgroup; 0 where widths differ or are not known. */
+  readonly subgroupSize: number;
   /** Whether `unpack2x16float` keeps subnormal f16, as self_test.ts finds out. */
   f16Subnormals: boolean;
   /** Pipelines by code, then by name and constants. */
@@ -37,10 +39,15 @@ export interface Gpu {
  * Takes charge of a device: listens for its errors and for its loss from now on. `traits` are added to
  * its features.
  */
-export function createGpu(device: GPUDevice, traits: readonly string[] = []): Gpu {
+export function createGpu(
+  device: GPUDevice,
+  traits: readonly string[] = [],
+  subgroupSize = 0,
+): Gpu {
   const gpu: Gpu = {
     device,
     features: new Set([...(device.features as unknown as Iterable<string>), ...traits]),
+    subgroupSize,
     f16Subnormals: true,
     pipelines: new Map(),
     choices: new Map(),

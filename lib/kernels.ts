@@ -9,6 +9,7 @@ import attention from "../kernels/attention.wgsl" with { type: "text" };
 import attentionQuads from "../kernels/attention_quads.wgsl" with { type: "text" };
 import attentionTile from "../kernels/attention_tile.wgsl" with { type: "text" };
 import denseMatmul from "../kernels/dense_matmul.wgsl" with { type: "text" };
+import denseMatmulMatrix from "../kernels/dense_matmul_matrix.wgsl" with { type: "text" };
 import denseMatmulQuads from "../kernels/dense_matmul_quads.wgsl" with { type: "text" };
 import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
 import dequantise from "../kernels/dequantise.wgsl" with { type: "text" };
@@ -18,18 +19,21 @@ import gramKernel from "../kernels/gram.wgsl" with { type: "text" };
 import halveTokens from "../kernels/halve_tokens.wgsl" with { type: "text" };
 import joinParts from "../kernels/join.wgsl" with { type: "text" };
 import matmul from "../kernels/matmul.wgsl" with { type: "text" };
+import matmulMatrix from "../kernels/matmul_matrix.wgsl" with { type: "text" };
 import matmulQuads from "../kernels/matmul_quads.wgsl" with { type: "text" };
 import matvec from "../kernels/matvec.wgsl" with { type: "text" };
 import matvecFast from "../kernels/matvec_fast.wgsl" with { type: "text" };
 import rmsNorm from "../kernels/rms_norm.wgsl" with { type: "text" };
 import rotate from "../kernels/rotate.wgsl" with { type: "text" };
 import selfTest from "../kernels/self_test.wgsl" with { type: "text" };
+import selfTestMatrix from "../kernels/self_test_matrix.wgsl" with { type: "text" };
 import selfTestHalf from "../kernels/self_test_half.wgsl" with { type: "text" };
 import siluMul from "../kernels/silu_mul.wgsl" with { type: "text" };
 import tokenLoss from "../kernels/token_loss.wgsl" with { type: "text" };
 import top from "../kernels/top.wgsl" with { type: "text" };
 import widenCache from "../kernels/widen_cache.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
+import fragments from "../kernels/parts/fragments_matrix.wgsl" with { type: "text" };
 import quads from "../kernels/parts/quads_portable.wgsl" with { type: "text" };
 import halfTable from "../kernels/parts/half_table_f16.wgsl" with { type: "text" };
 import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
@@ -46,7 +50,7 @@ import { joinKernel, type Kernel } from "./launch.ts";
  * Variants of a part: `portable` runs everywhere, `subgroup` and `f16` where the device can, `octet` on
  * CPUs whose subgroups are of eight lanes.
  */
-export type Variant = "portable" | "subgroup" | "f16" | "octet";
+export type Variant = "portable" | "subgroup" | "f16" | "octet" | "matrix";
 
 /** WebGPU feature that a variant needs, or `octets`, which device.ts adds to them. */
 const FEATURES: Record<Variant, string | null> = {
@@ -54,6 +58,7 @@ const FEATURES: Record<Variant, string | null> = {
   subgroup: "subgroups",
   f16: "shader-f16",
   octet: "octets",
+  matrix: "fragments",
 };
 
 /** Text of each part's variants, the most wanted first; `uniform_table` where control flow is uniform. */
@@ -66,6 +71,7 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   reduce: { subgroup: reduceSubgroup, portable: reduce },
   lines: { portable: lines },
   tile: { portable: tile },
+  fragments: { matrix: fragments },
   quads: { portable: quads },
   swaps: { subgroup: swaps },
 };
@@ -77,12 +83,15 @@ const KERNELS = {
   halve_tokens: { text: halveTokens, parts: [] },
   join: { text: joinParts, parts: [] },
   matmul: { text: matmul, parts: ["weights", "table", "tile"] },
+  matmul_matrix: { text: matmulMatrix, parts: ["weights", "half_table", "fragments"] },
   matmul_quads: { text: matmulQuads, parts: ["weights", "uniform_table", "swaps", "quads"] },
+  dense_matmul_matrix: { text: denseMatmulMatrix, parts: ["dense", "fragments"] },
   dense_matmul_quads: { text: denseMatmulQuads, parts: ["dense", "swaps", "quads"] },
   dequantise: { text: dequantise, parts: ["weights", "table"] },
   dense_matvec: { text: denseMatvec, parts: ["dense", "lines"] },
   dense_matmul: { text: denseMatmul, parts: ["dense", "tile"] },
   self_test: { text: selfTest, parts: ["weights", "table"] },
+  self_test_matrix: { text: selfTestMatrix, parts: [] },
   self_test_half: { text: selfTestHalf, parts: [] },
   embed: { text: embed, parts: ["dense"] },
   embed_packed: { text: embedPacked, parts: ["weights", "table"] },

@@ -53,11 +53,13 @@ export async function matvec(
 
 /** How far a product with one token or two (matvec) or more (matmul) on this device may be off. */
 export function boundOn(
-  { accuracy }: Device,
-  q: QuantizedMatrix,
+  { accuracy, matrixUnits }: Device,
+  q: Matrix,
   x: Float32Array,
   batch: number,
 ): Float64Array {
+  if (batch > 2 && matrixUnits) return reference.fragmentsBound(q, x, batch);
+  if (!("codes" in q)) return reference.denseBound(q, x, batch);
   if (batch > 2) return reference.matmulBound(q, x, batch);
   return accuracy === "fast" ? reference.matvecFastBound(q, x) : reference.matvecBound(q, x);
 }

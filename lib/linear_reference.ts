@@ -110,6 +110,45 @@ export function denseBound(w: DenseMatrix, x: Float32Array, batch: number): Floa
   return bound(w, x, batch, (row) => denseRow(w, row));
 }
 
+/**
+ * The same by matrix units (`--matrix-units`), W and X rounded to f16: 2^-9 sum |x w| +
+ * 2^-24 (m sum |w| + S sum |x|), m being the largest |x| of a token and S the largest scale of W; of
+ * dense f16 the same with S = 0. See kernels/matmul_matrix.wgsl.
+ */
+export function fragmentsBound(w: Matrix, x: Float32Array, batch: number): Float64Array {
+  const packed = "codes" in w;
+  const rowOf = (row: number) => packed ? weightsOf(w, row) : denseRow(w, row);
+  const bounds = bound(w, x, batch, rowOf).map((sum) => 2 ** -9 / (16 * 2 ** -24) * sum);
+  const most = packed ? largestScale(w) : 0;
+  for (let token = 0; token < batch; token++) {
+    const own = x.subarray(token * w.cols, (token + 1) * w.cols);
+    let largest = 0, all = 0;
+    for (const value of own) {
+      largest = Math.max(largest, Math.abs(value));
+      all += Math.abs(value);
+    }
+    for (let row = 0; row < w.rows; row++) {
+      let size = 0;
+      for (const weight of rowOf(row)) size += Math.abs(weight);
+      bounds[token * w.rows + row] += 2 ** -24 * (largest * size + most * all);
+    }
+  }
+  return bounds;
+}
+
+/** Largest scale of any group. */
+function largestScale(q: QuantizedMatrix): number {
+  let most = 0;
+  const groups = q.group === "row" ? 1 : Math.ceil(q.cols / q.group);
+  for (let row = 0; row < q.rows; row++) {
+    for (let group = 0; group < groups; group++) {
+      const { positive, negative } = groupScales(q, row, group);
+      most = Math.max(most, positive, negative);
+    }
+  }
+  return most;
+}
+
 /** Row of W in f64, exact: [cols]. */
 export function weightsOf(q: QuantizedMatrix, row: number): Float64Array {
   return scaledRow(q, row, ({ positive, negative }, level) => level < 0 ? negative : positive);

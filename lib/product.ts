@@ -6,6 +6,7 @@
  */
 
 import type { Device } from "./device.ts";
+import { powerOfTwo } from "./float16.ts";
 import { kernelFor, type KernelName } from "./kernels.ts";
 import { type Dispatch, type Gpu, type Launch, prepare } from "./launch.ts";
 import { UNIT } from "./pack.ts";
@@ -63,13 +64,15 @@ export function launchesOf(
   if (slice.packed && tiling.name === "dense_matmul_quads") {
     return widenedLaunches(device, product, tiling);
   }
+  if (tiling.constants.SUBGROUPS) return fragmentLaunches(device, product, tiling);
   const few = kind === "matvec";
   const split = few && !product.gated ? tiling.constants.SPLIT ?? 1 : 1;
   const bias = product.bias ?? product.unused;
   const y = split > 1 ? product.room("parts", 4 * split * tokens * outRows) : product.y;
   const how = { BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 };
   const where = { FIRST_ROW: slice.firstRow, OUT_ROWS: outRows, ...(few && { BATCH: tokens }) };
-  const halved = tiling.name === "matvec_fast" ? halvesOf(product) : null;
+  const TARGET = Math.min(15, 9 - Math.ceil(Math.log2(slice.reach)));
+  const halved = tiling.name === "matvec_fast" ? halvesOf(product, TARGET) : null;
   const launches: Recorded[] = [{
     name: tiling.name,
     launch: {
@@ -91,10 +94,51 @@ export function launchesOf(
   return launches;
 }
 
-/** Activations as f16, for matvec_fast: scaled so that sums of up to 33 products stay below 2^15. */
-function halvesOf({ slice, tokens, x, room }: Product) {
+/** A product by matrix units: activations as f16 first, then the tiles, then their parts together. */
+function fragmentLaunches(
+  device: Device,
+  product: Product,
+  { name, rows, tokens: each, constants }: Tiling,
+) {
+  const { slice, tokens, outRows, step } = product;
+  const { SPLIT } = constants;
+  const bias = product.bias ?? product.unused;
+  const halved = halvesOf(product, 15);
+  const y = SPLIT > 1 ? product.room("parts", 4 * SPLIT * tokens * outRows) : product.y;
+  const how = { BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 };
+  const where = { FIRST_ROW: slice.firstRow, OUT_ROWS: outRows };
+  const launches: Recorded[] = [halved.recorded, {
+    name,
+    launch: {
+      constants: {
+        ...slice.constants,
+        ...constants,
+        ...where,
+        ...how,
+        ...(slice.packed && { UP: upOf(slice) }),
+        MOST: tokens,
+      },
+      buffers: [...slice.buffers, halved.halves, bias, y, halved.factors, step],
+      workgroups: SPLIT * Math.ceil(slice.rows / rows) * Math.ceil(tokens / each),
+    },
+  }];
+  if (SPLIT > 1) {
+    launches.push(joinOf(device, product, { ...where, ...how, SPLIT, BATCH: tokens }, y));
+  }
+  return launches;
+}
+
+/** The power of two that brings the largest scale of a slice just below the top of f16. */
+function upOf({ largestScale }: Slice): number {
+  return powerOfTwo(14 - Math.floor(Math.log2(largestScale)));
+}
+
+/**
+ * Activations as f16, the largest of a token below 2^TARGET. In matvec_fast sums of up to 33 products
+ * with levels stay below 2^15.
+ */
+function halvesOf({ slice, tokens, x, room }: Product, TARGET: number) {
   const { COLS } = slice.constants;
-  const TARGET = Math.min(15, 9 - Math.ceil(Math.log2(slice.reach)));
   const halves = room("halves", 64 * Math.ceil(COLS / UNIT) * tokens);
   const factors = room("factors", Math.max(16, 4 * tokens));
   const launch = { constants: { COLS, TARGET }, buffers: [x, halves, factors], workgroups: tokens };

@@ -10,7 +10,7 @@
  */
 
 import type { Device } from "./device.ts";
-import { powerOfTwo } from "./float16.ts";
+import { f16Value, powerOfTwo } from "./float16.ts";
 import { allocate, type Gpu, upload, write } from "./launch.ts";
 import type { DenseMatrix, Matrix } from "./linear_reference.ts";
 import type { QuantizedMatrix } from "./pack.ts";
@@ -24,6 +24,8 @@ export interface Slice {
   readonly packed: boolean;
   /** Largest |level - zero| of packed weights, as kernels decode them. */
   readonly reach: number;
+  /** Largest scale of packed weights as it is stored, or as its code alone stands for it. */
+  readonly largestScale: number;
   /** Constants of the part `weights` or `dense`. */
   readonly constants: Record<string, number>;
   /** In the order of the kernels' bindings, those of W. */
@@ -61,6 +63,7 @@ export async function load<M extends Matrix>(
   if (!gpu) return { matrix, slices: [], free() {} };
   const slices: Slice[] = [];
   const tensors = tensorsOf(matrix);
+  const largestScale = largestScaleOf(matrix);
   const most = wholeWordRows(
     Math.min(mostRows, fittingRows(gpu, matrix, tensors)),
     tensors,
@@ -74,7 +77,7 @@ export async function load<M extends Matrix>(
         const part = bytes.subarray(firstRow * stride, (firstRow + rows) * stride);
         return upload(gpu, atLeast16(part));
       }));
-      slices.push(await sliceOf(gpu, matrix, { firstRow, rows, buffers }));
+      slices.push(await sliceOf(gpu, matrix, { firstRow, rows, buffers, largestScale }));
     }
   } catch (error) {
     freeAll(slices);
@@ -122,29 +125,36 @@ async function stack(
   const buffers = await Promise.all(
     strides.map((stride) => allocate(gpu, Math.max(16, rows * stride))),
   );
-  let row = 0;
+  let row = 0, largestScale = 0;
   for (const source of sources) {
-    const tensors = tensorsOf(source === sources[0] ? first : await source.read());
+    const matrix = source === sources[0] ? first : await source.read();
+    const tensors = tensorsOf(matrix);
+    largestScale = Math.max(largestScale, largestScaleOf(matrix));
     for (const [i, bytes] of tensors.entries()) {
       await write(gpu, buffers[i], row * strides[i], bytes);
     }
     row += source.rows;
   }
-  return await sliceOf(gpu, first, { firstRow: 0, rows, buffers });
+  return await sliceOf(gpu, first, { firstRow: 0, rows, buffers, largestScale });
 }
 
 /** A slice from its tensors' buffers: codes are bound twice, then scales and codebook. */
 async function sliceOf(
   gpu: Gpu,
   matrix: Matrix,
-  { firstRow, rows, buffers }: { firstRow: number; rows: number; buffers: GPUBuffer[] },
+  { firstRow, rows, buffers, largestScale }: Omit<Slice, "packed" | "reach" | "constants">,
 ): Promise<Slice> {
-  const constants = { ...constantsOf(gpu, matrix), ROWS: rows };
-  if (!("codes" in matrix)) return { firstRow, rows, packed: false, reach: 0, constants, buffers };
+  const own = {
+    firstRow,
+    rows,
+    largestScale,
+    constants: { ...constantsOf(gpu, matrix), ROWS: rows },
+  };
+  if (!("codes" in matrix)) return { ...own, packed: false, reach: 0, buffers };
   const [codes, scales] = buffers;
   const codebook = await upload(gpu, codebookOf(matrix), UNIFORM);
   const all = [codes, codes, scales, codebook];
-  return { firstRow, rows, packed: true, reach: reachOf(matrix), constants, buffers: all };
+  return { ...own, packed: true, reach: reachOf(matrix), buffers: all };
 }
 
 /** Some rows of a packed slice. */
@@ -174,6 +184,21 @@ function reachOf({ format: { grid, decode, scaling } }: QuantizedMatrix): number
   const [low, high] = [grid[0], grid[grid.length - 1]];
   if (scaling === "zero-point") return high - low;
   return Math.max(-low, high) * (decode === "table" ? 1 : 2 ** -14);
+}
+
+/** Largest scale as it is stored, whatever its sign; of codes what they can stand for, without the factor. */
+function largestScaleOf(matrix: Matrix): number {
+  if (!("codes" in matrix)) return 0;
+  const { bits, values } = scaleFormatOf(matrix);
+  if (bits < 16) {
+    return values.reduce((most, value) => value < Infinity ? Math.max(most, value) : most, 0);
+  }
+  const zeros = matrix.format.scaling === "zero-point";
+  let most = 0;
+  for (let i = 0; i < matrix.scales.length; i += zeros ? 2 : 1) {
+    most = Math.max(most, matrix.scales[i] & 0x7fff);
+  }
+  return f16Value(most);
 }
 
 /** Bytes of codes and scales, or of dense weights. */

@@ -9,13 +9,12 @@
  * one's garbage, cannot pass.
  *
  * Devices may take subnormal f16 for 0, which the decode of e2m1 must know: that is found out here.
- * `--accuracy fast` multiplies in f16, where the smallest FP levels are subnormal: `halfTest` tells
- * whether a device computes with them.
+ * What goes beyond f32 has tests of its own: arithmetic.ts.
  *
  * @module
  */
 
-import { f16Value, powerOfTwo } from "./float16.ts";
+import { powerOfTwo } from "./float16.ts";
 import { type Format, format } from "./format.ts";
 import { kernelFor } from "./kernels.ts";
 import { download, empty, type Gpu, run, upload } from "./launch.ts";
@@ -50,35 +49,6 @@ export async function selfTest(gpu: Gpu): Promise<void> {
     const rows = rowsOf(await multiply(gpu, format(name)));
     rows.forEach((row, r) => expect(`${name} row ${r}`, row, expected(format(name), r, gpu)));
   }
-}
-
-/** Pairs of f16 bits: a level of e2m1 as its bits stand for it, 2^-14 times too small, and an f16. */
-const HALVES: readonly (readonly [number, number, number, number])[] = [
-  [0x0200, 0x8200, 0x7400, 0x7000], // +-2^-15 x 2^14, 2^13
-  [0x0e00, 0x0001, 0x7000, 0x7800], // 6 2^-14 x 2^13, 2^-24 x 2^15
-  [0x3c00, 0xbc00, 0x0001, 0x0000], // 2^-24, and nothing
-  [0x4400, 0x3800, 0x4400, 0x3c00], // 16 and 0.5
-];
-
-/** What y [4] of self_test_half must be: every product and sum is exact. */
-function expectedHalves(): number[] {
-  return HALVES.map(([a, b, c, d]) => f16Value(a) * f16Value(c) + f16Value(b) * f16Value(d));
-}
-
-/**
- * Tests whether f16 arithmetic on a device is right, subnormals included.
- *
- * @throws {Error} where there is none, or an answer is wrong
- */
-export async function halfTest(gpu: Gpu): Promise<void> {
-  if (!gpu.features.has("shader-f16")) throw new Error("it has no f16 arithmetic");
-  const words = (at: number) => Uint32Array.from(HALVES, (row) => row[at] | row[at + 1] << 16);
-  const [v, t] = await Promise.all([upload(gpu, words(0)), upload(gpu, words(2))]);
-  const y = empty(gpu, 16);
-  const launch = { constants: {}, buffers: [v, t, y], workgroups: 1 };
-  await run(gpu, kernelFor("self_test_half", gpu.features), launch);
-  expect("f16 arithmetic", [...await download(gpu, y)], expectedHalves());
-  for (const buffer of [v, t, y]) buffer.destroy();
 }
 
 /** y [5, 3]: each row's product and its two scales, as the device sees them. */
@@ -145,7 +115,7 @@ function rowsOf(y: Float32Array): number[][] {
   return Array.from({ length: ROWS }, (_, r) => [...y.subarray(3 * r, 3 * r + 3)]);
 }
 
-function expect(what: string, got: number[], wanted: number[]): void {
+export function expect(what: string, got: number[], wanted: number[]): void {
   if (wanted.every((value, i) => got[i] === value)) return;
   throw new Error(`${what} must be [${wanted.join(", ")}]: got [${got.join(", ")}]`);
 }

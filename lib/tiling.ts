@@ -51,7 +51,7 @@ export function candidatesOf(
   const { packed } = slice;
   if (kind === "matvec") {
     const fast = packed && device.gpu?.features.has("halves") === true && fitsHalves(slice);
-    const all = device.software ? softwareShapes(packed) : hardwareShapes(slice, fast);
+    const all = device.software ? softwareShapes(packed) : hardwareShapes(device, slice, fast);
     const room = device.gpu?.device.limits.maxComputeWorkgroupStorageSize ?? Infinity;
     const shapes = all.filter((shape) =>
       shape.tall * tokens <= MOST_SUMS && workgroupBytes(slice, shape, tokens) <= room
@@ -59,8 +59,11 @@ export function candidatesOf(
     const tilings = shapes.map((shape) => matvecTiling(device, slice, shape, fast));
     return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
   }
+  if (device.gpu?.features.has("fragments") && fitsFragments(slice)) {
+    return fragmentTilings(device, slice, tokens);
+  }
   if (!device.software || !device.gpu?.features.has("subgroups")) {
-    return [{ name: packed ? "matmul" : "dense_matmul", rows: 32, tokens: 32, constants: {} }];
+    return tileTilings(device, packed, tokens);
   }
   return quadsOf(device, slice, tokens);
 }
@@ -100,6 +103,8 @@ interface MatvecShape {
   readonly staged?: boolean;
   /** Copies of the table of levels. */
   readonly copies?: number;
+  /** Whether levels are looked up one by one. */
+  readonly singly?: boolean;
 }
 
 /** Workgroup memory of a shape: sums, staged activations, and the table of pairs. */
@@ -134,25 +139,36 @@ function softwareShapes(packed: boolean): MatvecShape[] {
 
 /**
  * A GPU wants many lanes: few rows are spread over wide lines, and over several where even so few. In f16
- * activations take half the registers, which leaves room for more rows.
+ * activations take half the registers, which leaves room for more rows; dense weights are loaded so fast
+ * that two rows do. NVIDIA's workgroup memory serves one address a bank at a time, so that a table of pairs
+ * makes lanes wait; looked up one by one levels take two thirds of the time there (H100).
  */
-function hardwareShapes({ rows, constants: { COLS } }: Slice, fast: boolean): MatvecShape[] {
-  const span = [16, 32, 64].find((span) => rows * span >= 4 * BUSY_LANES) ?? 64;
+function hardwareShapes(
+  { adapter }: Device,
+  { rows, packed, constants: { COLS, DECODE } }: Slice,
+  fast: boolean,
+): MatvecShape[] {
+  const span = rows * 32 >= 8 * BUSY_LANES ? 32 : 64;
   const split = rows * span < BUSY_LANES / 4 && COLS >= 8192 ? 4 : 1;
-  const staged = true;
+  const table = packed && DECODE === 2 && !fast;
+  const singly = table && /nvidia/i.test(adapter);
+  const staged = true, usual = { staged, singly };
   return [
-    { lines: 4, span, tall: fast ? 8 : 4, split, staged },
-    { lines: 4, span: 16, tall: 4, staged },
-    { lines: 4, span: 32, tall: 4, staged },
-    { lines: 4, span: 64, tall: 4, staged },
-    { lines: 2, span: 32, tall: 4, staged },
-    { lines: 4, span: 32, tall: 8, staged },
-    { lines: 4, span: 64, tall: 2, staged },
-    { lines: 8, span: 32, tall: 4, staged, copies: 4 },
+    packed
+      ? { lines: 4, span, tall: fast ? 8 : 4, split, ...usual }
+      : { lines: 4, span: 64, tall: 2 },
+    { lines: 4, span: 16, tall: 4, ...usual },
+    { lines: 4, span: 32, tall: 4, ...usual },
+    { lines: 4, span: 64, tall: 4, ...usual },
+    { lines: 2, span: 32, tall: 4, ...usual },
+    { lines: 4, span: 32, tall: 8, ...usual },
+    { lines: 4, span: 64, tall: 2, ...usual },
+    { lines: 8, span: 32, tall: 4, staged, ...(singly ? { singly } : { copies: 4 }) },
+    { lines: 4, span, tall: 4, staged, singly: table && !singly },
     { lines: 8, span: 8, tall: 4 },
     { lines: 4, span: 16, tall: 4 },
     { lines: 1, span: 64, tall: 4 },
-    { lines: 4, span: 32, tall: 4, staged, split: 4 },
+    { lines: 4, span: 32, tall: 4, ...usual, split: 4 },
   ];
 }
 
@@ -167,7 +183,7 @@ function matvecTiling(
   shape: MatvecShape,
   fast: boolean,
 ): Tiling {
-  const { lines, span, tall, split = 1, staged = false, copies } = shape;
+  const { lines, span, tall, split = 1, staged = false, copies, singly } = shape;
   const common = { WORKGROUP: lines * span, SPAN: span, TALL: tall, SPLIT: split };
   return {
     name: fast ? "matvec_fast" : packed ? "matvec" : "dense_matvec",
@@ -179,6 +195,7 @@ function matvecTiling(
         ...lookedUp(device, fast),
         STAGED: staged ? 1 : 0,
         ...(copies && { COPIES: copies }),
+        ...(singly && { SINGLY: 1 }),
       }
       : common,
   };
@@ -204,6 +221,61 @@ function quadsOf(device: Device, { packed, constants }: Slice, tokens: number): 
     ...(widened || !packed ? of("dense_matmul_quads") : []),
     ...(packed ? of("matmul_quads", { ...lookedUp(device), OWN_LEVELS: wide ? 0 : 1 }) : []),
   ];
+}
+
+/** Register tiles: large ones on a GPU, as wide as there are tokens. */
+function tileTilings({ software }: Device, packed: boolean, tokens: number): Tiling[] {
+  const of = (ACROSS: number, WIDE: number): Tiling => ({
+    name: packed ? "matmul" : "dense_matmul",
+    rows: 4 * ACROSS,
+    tokens: 8 * WIDE,
+    constants: { ACROSS, WIDE },
+  });
+  const wide = [1, 2, 4, 8].find((most) => 8 * most >= tokens) ?? 8;
+  const small = of(8, Math.min(wide, 4));
+  if (software) return [small];
+  return wide <= 2 ? [small, of(16, wide)] : [of(16, wide), small];
+}
+
+/** Whether weights are levels and scales that matrix units take, or f16 as it is. */
+function fitsFragments({ packed, largestScale, reach, constants }: Slice): boolean {
+  if (!packed) return constants.DTYPE === 1;
+  return largestScale > 0 && reach >= 2 ** -14 && reach <= 2 ** 5;
+}
+
+/** Workgroups that keep the matrix units of a large GPU busy; of few tokens each has little to do. */
+const BUSY_TILES = { few: 768, many: 256 };
+
+/** As many tokens a tile as there are, so that weights are decoded once; few tiles share out the columns. */
+function fragmentTilings(
+  { gpu }: Device,
+  { rows, packed, constants: { COLS } }: Slice,
+  tokens: number,
+): Tiling[] {
+  const of = (LANES: number, most: number, AHEAD: number): Tiling => {
+    const SUBGROUPS = LANES / gpu!.subgroupSize;
+    const TOKENS = Math.min(most, 16 * SUBGROUPS); // 2 x 4 fragments a subgroup
+    const tiles = Math.ceil(2 * rows / LANES) * Math.ceil(tokens / TOKENS);
+    const busy = BUSY_TILES[TOKENS <= 16 ? "few" : "many"];
+    const SPLIT = [1, 2, 4].find((split) => split * tiles >= busy || COLS < 1024 * split) ?? 4;
+    return {
+      name: packed ? "matmul_matrix" : "dense_matmul_matrix",
+      rows: LANES / 2,
+      tokens: TOKENS,
+      constants: { LANES, SUBGROUPS, TOKENS, SPLIT, AHEAD },
+    };
+  };
+  const usual = [16, 32, 64, 128].find((most) => most >= tokens) ?? 128;
+  const tilings = [
+    ...(usual > 64 ? [of(256, usual, 1)] : []),
+    of(128, usual, 2),
+    of(256, usual, 1),
+    of(128, usual, 1),
+    of(256, usual, 2),
+    of(256, 64, 1),
+    of(128, Math.max(16, usual / 2), 2),
+  ];
+  return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
 }
 
 /** Where lanes of eight hold levels between them, looking magnitudes up is quicker than moving bits. */

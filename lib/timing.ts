@@ -30,7 +30,7 @@ export interface Timer {
 const QUERY_RESOLVE = 0x0200;
 /** Steps of Dawn's timestamps, unless they are told to be fine. */
 const COARSE_NS = 65_536;
-const LEAST_GPU_MS = 1;
+const LEAST_GPU_MS = 4;
 const ROUNDINGS = 50;
 const LAUNCHES = 50;
 const LEAST_WALL_MS = 10;

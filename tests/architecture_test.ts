@@ -12,7 +12,7 @@ const LAYERS: Record<string, string> = {
     "group_sides scale_search stored_scales coded_scales quantizer quantization_error " +
     "recipe lloyd budget triangular layer_error weighted_clip group_rounding gptq awq " +
     "quantize_linear gram_reference",
-  gpu: "waiting gpu launch kernels self_test native bun_webgpu bindings software_gpu " +
+  gpu: "waiting gpu launch kernels self_test arithmetic native bun_webgpu bindings software_gpu " +
     "tuning_cache device timing",
   operations:
     "linear_reference pointwise_reference attention_reference resident tiling product linear " +
@@ -40,7 +40,10 @@ const LONG: Record<string, string> = {};
 /** Kernels that no function of their name launches: the module that does, by the kernel's name. */
 const RECORDED: Record<string, string> = {
   self_test: "self_test",
-  self_test_half: "self_test",
+  self_test_half: "arithmetic",
+  self_test_matrix: "arithmetic",
+  matmul_matrix: "tiling",
+  dense_matmul_matrix: "tiling",
   matvec_fast: "tiling",
   halve_tokens: "product",
   join: "product",
@@ -67,6 +70,9 @@ const SPECIFIED: Record<string, string> = {
   attention_quads: "attention",
   self_test: "expected",
   self_test_half: "expectedHalves",
+  self_test_matrix: "expectedFragments",
+  matmul_matrix: "matmul",
+  dense_matmul_matrix: "denseMatmul",
   matvec_fast: "matvec",
   join: "matvec",
   matmul_quads: "matmul",
@@ -180,7 +186,7 @@ for (const name of kernels) {
       "names its specification",
     );
     assert.equal(spec, SPECIFIED[name] ?? camelCase(name));
-    assert.match(file, /_reference$|^self_test$/);
+    assert.match(file, /_reference$|^self_test$|^arithmetic$/);
     const launcher = RECORDED[name];
     if (launcher) assert.match(read(`lib/${launcher}.ts`), new RegExp(`"${name}"`));
     else assert.match(read("lib/linear.ts"), new RegExp(`function ${camelCase(name)}\\b`));
@@ -191,7 +197,7 @@ for (const name of kernels) {
 for (const name of parts) {
   test(`kernels/parts/${name}.wgsl says what it needs, and is used`, () => {
     const text = read(`kernels/parts/${name}.wgsl`);
-    const [, part] = /^(\w+)_(portable|subgroup|f16|octet)$/.exec(name) ?? [];
+    const [, part] = /^(\w+)_(portable|subgroup|f16|octet|matrix)$/.exec(name) ?? [];
     assert.match(headerOf(text), new RegExp(`^// ${part}: `));
     assert.deepEqual(missing(headerOf(text), ["needs:", ...bindingsIn(text)]), []);
     assert.ok(read("lib/kernels.ts").includes(`"../kernels/parts/${name}.wgsl"`));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { limitsOf, openDevice } from "../lib/device.ts";
+import { limitsOf } from "../lib/bindings.ts";
+import { openDevice } from "../lib/device.ts";
 import { download, upload } from "../lib/launch.ts";
 import { cannotHide, lib, runChild } from "./child_process.ts";
 import { gpuTest, openTarget, present } from "./gpu_devices.ts";

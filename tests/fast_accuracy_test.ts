@@ -7,14 +7,23 @@ import * as linear from "../lib/linear.ts";
 import type { Group } from "../lib/pack.ts";
 import * as reference from "../lib/linear_reference.ts";
 import { halveTokens } from "../lib/pointwise_reference.ts";
-import { halfTest } from "../lib/self_test.ts";
+import { halfTest } from "../lib/arithmetic.ts";
 import { present } from "./gpu_devices.ts";
 import { asFast, asGpu, matvecAgrees, tokens, weights } from "./linear_cases.ts";
 import { fill, normal } from "./random.ts";
 import { testUnless } from "./test_unless.ts";
 
-for (const { name: where, device: opened } of present) {
-  const device = opened!, gpu = device.gpu!;
+/** On NVIDIA Dawn shows f16 to a fast device alone. */
+const dawn = present.find(({ name, device }) => name === "webgpu" && !device!.software);
+const fast = dawn ? [await openDevice({ binding: "webgpu", fast: true, tuned: false })] : [];
+
+for (
+  const [where, device] of [
+    ...present.map(({ name, device }) => [name, device!] as const),
+    ...fast.map((device) => ["a fast webgpu", device] as const),
+  ]
+) {
+  const gpu = device.gpu!;
   const why = await halfTest(gpu).then(() => null, (error: Error) => error.message);
   const claim = (text: string, body: () => Promise<void>) =>
     testUnless(why, `${text}, on ${where}`, body);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { kernelCombinations, kernelFor, type KernelName, kernelNames } from "../lib/kernels.ts";
 import { joinKernel } from "../lib/launch.ts";
-import { halfTest } from "../lib/self_test.ts";
+import { halfTest } from "../lib/arithmetic.ts";
 import { gpuTest } from "./gpu_devices.ts";
 
 const FOLDER = new URL("../kernels/", import.meta.url);
@@ -50,17 +50,17 @@ test("each kernel file is a kernel, each part belongs to one", async () => {
   const files = (await readdir(FOLDER)).filter((name) => name.endsWith(".wgsl"));
   assert.deepEqual(files.map((name) => name.replace(".wgsl", "")).sort(), [...kernelNames].sort());
   const all = kernelNames.flatMap((name) =>
-    kernelCombinations(name, new Set(["subgroups", "octets", "shader-f16"]))
+    kernelCombinations(name, new Set(["subgroups", "octets", "shader-f16", "fragments"]))
   );
   for (const part of await readdir(new URL("parts/", FOLDER))) {
-    assert.match(part, /^[a-z_]+_(portable|subgroup|f16|octet)\.wgsl$/);
+    assert.match(part, /^[a-z_]+_(portable|subgroup|f16|octet|matrix)\.wgsl$/);
     const header = (await readFile(new URL(`parts/${part}`, FOLDER), "utf8")).split("\n", 1)[0];
     assert.ok(all.some(({ code }) => code.includes(header)), part);
   }
 });
 
 test("without features only portable parts are taken", () => {
-  const needing = /_quads$|^matvec_fast$|^self_test_half$/;
+  const needing = /_quads$|_matrix$|^matvec_fast$|^self_test_half$/;
   for (const name of kernelNames.filter((name) => !needing.test(name))) {
     assert.equal(kernelCombinations(name, new Set()).length, 1);
     assert.doesNotMatch(kernelFor(name, new Set()).code, /enable /);
@@ -79,6 +79,11 @@ const STAND_INS: Record<string, string> = {
 @group(0) @binding(8) var<storage, read> bias: array<f32>;
 @group(0) @binding(9) var<storage, read_write> y: array<f32>;
 `,
+  tile: `@group(0) @binding(8) var<storage, read> x: array<vec4f>;
+@group(0) @binding(9) var<uniform> step: vec4u;
+fn fetch(row: u32, unit: u32, half: u32) -> u32 { return row + unit + half; }
+fn place_w(w: u32, at: u32) { tile_w[at] = vec4f(f32(w)); }
+`,
   table: "parts/weights",
   half_table: "parts/weights",
   quads: "parts/swaps",
@@ -93,11 +98,13 @@ const PART_FILES: Record<string, string> = {
 };
 
 gpuTest("each part is valid WGSL beside what it needs", async (gpu) => {
+  const halves = await halfTest(gpu).then(() => true, () => false);
   const text = (part: string) => readFile(new URL(`parts/${part}`, FOLDER), "utf8");
   for (const part of await readdir(new URL("parts/", FOLDER))) {
     const needsSubgroups = /_(subgroup|octet)\.wgsl$|^quads_/.test(part);
     if (needsSubgroups && !gpu.features.has("subgroups")) continue;
-    if (/_f16\.wgsl$/.test(part) && !gpu.features.has("shader-f16")) continue;
+    if (/_matrix\.wgsl$/.test(part)) continue; // tests/matrix_units_test.ts has them compiled
+    if (/_f16\.wgsl$/.test(part) && !halves) continue;
     const beside = STAND_INS[part.replace(/_[a-z0-9]+\.wgsl$/, "")] ?? "";
     const other = PART_FILES[beside] ? await text(PART_FILES[beside]) : beside;
     const { code } = joinKernel(part, [other, await text(part)]);
@@ -111,6 +118,7 @@ gpuTest("every combination of parts compiles", async (gpu) => {
   for (const name of kernelNames as KernelName[]) {
     for (const { code } of kernelCombinations(name, gpu.features)) {
       if (code.startsWith("enable f16;") && !halves) continue;
+      if (name.endsWith("_matrix")) continue; // see tests/matrix_units_test.ts
       const module = gpu.device.createShaderModule({ code });
       const compute = { module, entryPoint: "main", constants: constantsOf(code) };
       await gpu.device.createComputePipelineAsync({ layout: "auto", compute });

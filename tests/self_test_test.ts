@@ -1,23 +1,7 @@
 import assert from "node:assert/strict";
-import type { Gpu } from "../lib/launch.ts";
-import { halfTest, selfTest } from "../lib/self_test.ts";
+import { selfTest } from "../lib/self_test.ts";
 import { gpuTest } from "./gpu_devices.ts";
-
-/** The same device with a compiler that puts `to` for `from`. */
-function miscompiling(gpu: Gpu, from: string, to: string): Gpu {
-  const device = new Proxy(gpu.device, {
-    get(target, key) {
-      const value = target[key as keyof GPUDevice] as unknown;
-      if (typeof value !== "function") return value;
-      if (key !== "createShaderModule") return value.bind(target);
-      return (descriptor: GPUShaderModuleDescriptor) => {
-        assert.ok(descriptor.code.includes(from), `no "${from}" to miscompile`);
-        return target.createShaderModule({ code: descriptor.code.replaceAll(from, to) });
-      };
-    },
-  });
-  return { ...gpu, device, pipelines: new Map() };
-}
+import { miscompiling } from "./miscompiling.ts";
 
 gpuTest("selfTest() passes on a device that is fine, more than once", async (gpu) => {
   await selfTest(gpu);
@@ -32,16 +16,6 @@ gpuTest("selfTest() finds out whether subnormal f16 survive", async (gpu) => {
   await selfTest(flushing).catch(() => {});
   assert.deepEqual([keeps, flushing.f16Subnormals], [true, false]);
 });
-
-gpuTest(
-  "halfTest() passes where f16 arithmetic is right, and refuses it elsewhere",
-  async (gpu) => {
-    const refused = await halfTest(gpu).then(() => null, (error: Error) => error.message);
-    if (refused) return assert.match(refused, /^it has no f16 arithmetic$|parsing error/);
-    const flushing = miscompiling(gpu, "bitcast<vec2h>(t[lane])", "bitcast<vec2h>(t[lane] & ~1u)");
-    await assert.rejects(halfTest(flushing), /^Error: f16 arithmetic must be \[.*\]: got \[.*\]$/);
-  },
-);
 
 gpuTest("selfTest() refuses a device that computes otherwise", async (gpu) => {
   const faults = [

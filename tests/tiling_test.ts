@@ -27,7 +27,7 @@ test("tilingOf() takes a kernel for CPUs no wider than the batch and the vectors
   };
   assert.deepEqual([3, 5, 9].map((tokens) => tokensOf(["subgroups"], tokens)), [4, 8, 16]);
   assert.deepEqual([3, 5, 9].map((tokens) => tokensOf(["subgroups", "octets"], tokens)), [4, 8, 8]);
-  assert.equal(tokensOf([], 9), 32); // no subgroups: the register tile
+  assert.equal(tokensOf([], 9), 16); // no subgroups: the register tile
 });
 
 test("tilingOf() takes matvec for few tokens on every device", async () => {

@@ -141,7 +141,15 @@ function noting(features: string[], note: (label: string, source: Source) => voi
   };
   const gpu = createGpu(device as unknown as GPUDevice);
   const named = { binding: "webgpu", adapter: "none", backend: "vulkan" } as const;
-  return { ...named, software: false, fast: false, accuracy: "exact", gpu, close: nothing };
+  return {
+    ...named,
+    software: false,
+    fast: false,
+    accuracy: "exact",
+    matrixUnits: false,
+    gpu,
+    close: nothing,
+  };
 }
 
 interface Compute {

@@ -6,7 +6,7 @@
  */
 import { readFileSync } from "node:fs";
 import process from "node:process";
-import { limitsOf } from "../../lib/device.ts";
+import { limitsOf } from "../../lib/bindings.ts";
 import { keepForever } from "../../lib/native.ts";
 import { loadNpm } from "../../lib/npm.ts";
 import type { Source } from "./compile.ts";

@@ -2,7 +2,8 @@
 //
 // The table is of pairs, as two neighbouring codes are looked up at once: half the memory of part `table`.
 // needs:    parts/weights; load_table() by all lanes together before anything else
-// gives:    level_pair(): levels of two codes as f16; lookup(): the same as f32; anywhere
+// gives:    levels8(): levels of a word as f16, and their sizes; level_pair(): of two codes; lookup(): the
+//           same as f32; anywhere
 
 enable f16;
 
@@ -40,4 +41,35 @@ fn magnitude_of(word: u32) -> f32 {
 
 fn lookup(word: u32, k: u32) -> vec2f {
   return unpack2x16float(level_pair(word, k));
+}
+
+// Levels of the eight codes of a word, two f16 a component, and their sizes.
+struct Levels {
+  signed: vec4u,
+  size: vec4u,
+}
+
+fn levels8(word: u32, zero: f32) -> Levels {
+  if (DECODE == 0u) {
+    let size = vec4u(word, word << 3u, word << 6u, word << 9u) & vec4u(0x0e000e00u);
+    return Levels(
+      vec4u(
+        word & 0x8e008e00u,
+        (word << 3u) & 0x8e008e00u,
+        size.z | ((word << 1u) & 0x80008000u),
+        size.w | ((word << 2u) & 0x80008000u),
+      ),
+      size,
+    );
+  }
+  if (DECODE == 1u) {
+    let moved = vec4u(word, word << 2u, word << 8u, word << 10u);
+    return Levels(moved & vec4u(0x8c008c00u), moved & vec4u(0x0c000c00u));
+  }
+  var signed = vec4u(level_pair(word, 0u), level_pair(word, 1u), level_pair(word, 2u), level_pair(word, 3u));
+  if (SCALING == 2u) {
+    let zeros = vec2h(f16(zero));
+    for (var i = 0u; i < 4u; i++) { signed[i] = bitcast<u32>(bitcast<vec2h>(signed[i]) - zeros); }
+  }
+  return Levels(signed, signed & vec4u(0x7fff7fffu));
 }

@@ -1,0 +1,206 @@
+// fragments: a tile of Y = X W^T by the matrix units of a GPU, the same for packed and dense weights.
+//
+// A workgroup makes TILE_ROWS rows x TOKENS tokens; it walks the columns 64 at a time, W and X of that step as
+// f16 in workgroup memory. What the next AHEAD steps need of W and X is on its way to registers while the
+// units multiply. A subgroup owns TALL x WIDE fragments of 16 x 16, summed in f32: at most
+// 2 x 4, by name, since drivers keep arrays of them in memory.
+// Of SPLIT workgroups each takes a run of the steps of the same tile and leaves a sum of its own,
+// y [SPLIT, MOST, OUT_ROWS], for kernels/join.wgsl.
+//
+//   half_x   [tokens, UNITS * 4] as vec4u  f16   as halve_tokens.wgsl left them
+//   factors  [tokens]                      f32   what makes up for the powers of two in half_x
+//
+// needs:    LANES in SUBGROUPS subgroups of one width, matrix units that take f16 fragments of
+//           16 x 16 and give f32; of the kernel COLS and ROWS, bound y, half_x, factors and step, and
+//             fetch(row, unit)         what there is of 32 columns of a row in memory
+//             half8(fetched, row, unit, i)  columns 8 i .. 8 i + 8 of it as f16
+//             finish(row, token, sum, part) writes an output
+// gives:    make_tile()
+
+enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+
+override LANES: u32 = 256;    // 128 or 256
+override SUBGROUPS: u32 = 8;
+override TOKENS: u32 = 64;    // 16, 32, 64 or 128
+override SPLIT: u32 = 1;
+override AHEAD: u32 = 1;      // steps whose W and X are on their way: 1 or 2
+
+override TILE_ROWS: u32 = LANES / 2u;
+override ACROSS: u32 = select(SUBGROUPS, min(SUBGROUPS, TILE_ROWS / 32u), TOKENS >= 64u); // subgroups along rows
+override DOWN: u32 = SUBGROUPS / ACROSS;                                                  // and along tokens
+override TALL: u32 = TILE_ROWS / (16u * ACROSS);
+override WIDE: u32 = TOKENS / (16u * DOWN);
+override STEPS: u32 = (COLS + 63u) / 64u;
+override PIECES: u32 = 4u * ((COLS + 31u) / 32u);                       // vec4u of a token
+
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+alias Sum = subgroup_matrix_result<f32, 16, 16>;
+
+// Row or token r has its 64 columns in the eight vec4u from 9 r on: the ninth keeps lanes off each
+// other's banks.
+override W_FOURS: u32 = 9u * TILE_ROWS;
+override X_FOURS: u32 = 9u * TOKENS;
+var<workgroup> tile_w: array<vec4u, W_FOURS>;
+var<workgroup> tile_x: array<vec4u, X_FOURS>;
+// A fragment of sums of each subgroup, by token.
+override CORNERS: u32 = 256u * SUBGROUPS;
+var<workgroup> corners: array<f32, CORNERS>;
+
+// The lane's share of X in a step: i-th of the pieces of eight columns.
+fn fetch_x(first_token: u32, tokens: u32, step: u32, lane: u32) -> array<vec4u, 8> {
+  var pieces = array<vec4u, 8>();
+  for (var i = 0u; i < 8u && LANES * i < 8u * TOKENS; i++) {
+    let at = lane + LANES * i;
+    let token = min(first_token + at / 8u, tokens - 1u);
+    let piece = 8u * step + at % 8u;
+    pieces[i] = select(vec4u(0u), half_x[token * PIECES + min(piece, PIECES - 1u)], piece < PIECES);
+  }
+  return pieces;
+}
+
+// The sums of a subgroup, by its rows a or b, and its tokens. By name, since drivers keep arrays in memory.
+struct Sums {
+  a0: Sum,
+  a1: Sum,
+  a2: Sum,
+  a3: Sum,
+  b0: Sum,
+  b1: Sum,
+  b2: Sum,
+  b3: Sum,
+}
+
+// Leaves what was fetched in workgroup memory.
+fn place(w: Fetched, x: array<vec4u, 8>, row: u32, step: u32, lane: u32) {
+  for (var i = 0u; i < 4u; i++) {
+    tile_w[9u * (lane / 2u) + 4u * (lane % 2u) + i] = half8(w, row, 2u * step + lane % 2u, i);
+  }
+  for (var i = 0u; i < 8u && LANES * i < 8u * TOKENS; i++) {
+    let at = lane + LANES * i;
+    if (at < 8u * TOKENS) { tile_x[at + at / 8u] = x[i]; }
+  }
+}
+
+// Adds the product of the two tiles.
+fn multiply(sums: ptr<function, Sums>, left_at: u32, right_at: u32) {
+  for (var k = 0u; k < 8u; k += 2u) {
+    let a = subgroupMatrixLoad<Left, row_major>(&tile_w, left_at + k, 9u);
+    var b: Left;
+    if (TALL > 1u) { b = subgroupMatrixLoad<Left, row_major>(&tile_w, left_at + 144u + k, 9u); }
+    let x0 = subgroupMatrixLoad<Right, col_major>(&tile_x, right_at + k, 9u);
+    sums.a0 = subgroupMatrixMultiplyAccumulate(a, x0, sums.a0);
+    if (TALL > 1u) { sums.b0 = subgroupMatrixMultiplyAccumulate(b, x0, sums.b0); }
+    if (WIDE > 1u) {
+      let x1 = subgroupMatrixLoad<Right, col_major>(&tile_x, right_at + 144u + k, 9u);
+      sums.a1 = subgroupMatrixMultiplyAccumulate(a, x1, sums.a1);
+      if (TALL > 1u) { sums.b1 = subgroupMatrixMultiplyAccumulate(b, x1, sums.b1); }
+    }
+    if (WIDE > 2u) {
+      let x2 = subgroupMatrixLoad<Right, col_major>(&tile_x, right_at + 288u + k, 9u);
+      let x3 = subgroupMatrixLoad<Right, col_major>(&tile_x, right_at + 432u + k, 9u);
+      sums.a2 = subgroupMatrixMultiplyAccumulate(a, x2, sums.a2);
+      sums.a3 = subgroupMatrixMultiplyAccumulate(a, x3, sums.a3);
+      if (TALL > 1u) {
+        sums.b2 = subgroupMatrixMultiplyAccumulate(b, x2, sums.b2);
+        sums.b3 = subgroupMatrixMultiplyAccumulate(b, x3, sums.b3);
+      }
+    }
+  }
+}
+
+// What a workgroup makes, and a lane of it.
+struct Mine {
+  first_row: u32,
+  first_token: u32,
+  part: u32,
+  lane: u32,
+}
+
+// Makes what is the workgroup's, the `block`-th of all; by all lanes together.
+fn make_tile(block: u32, lane: u32, subgroup: u32) {
+  // the tile and the steps that are mine
+  let tiles = (ROWS + TILE_ROWS - 1u) / TILE_ROWS;
+  let part = block % SPLIT;
+  let tile = block / SPLIT;
+  let first_row = TILE_ROWS * (tile % tiles);
+  let first_token = TOKENS * (tile / tiles);
+  let tokens = step.x;
+  if (first_token >= tokens) { return; } // uniform over the workgroup
+  let begin = part * STEPS / SPLIT;
+  let end = (part + 1u) * STEPS / SPLIT;
+
+  // loop over the columns: half a row of W a lane
+  let row = min(first_row + lane / 2u, ROWS - 1u);
+  let half = lane % 2u;
+  let left_at = 144u * TALL * (subgroup % ACROSS);
+  let right_at = 144u * WIDE * (subgroup / ACROSS);
+  var sums: Sums;
+  var w = fetch(row, 2u * begin + half);
+  var x = fetch_x(first_token, tokens, begin, lane);
+  var later_w = w; // of the step after, where AHEAD is 2
+  var later_x = x;
+  if (AHEAD == 2u) {
+    later_w = fetch(row, 2u * min(begin + 1u, end - 1u) + half);
+    later_x = fetch_x(first_token, tokens, min(begin + 1u, end - 1u), lane);
+  }
+  for (var s = begin; s < end; s += AHEAD) {
+    workgroupBarrier();
+    place(w, x, row, s, lane);
+    workgroupBarrier();
+    w = fetch(row, 2u * min(s + AHEAD, end - 1u) + half);
+    x = fetch_x(first_token, tokens, min(s + AHEAD, end - 1u), lane);
+    multiply(&sums, left_at, right_at);
+    if (AHEAD == 2u && s + 1u < end) {
+      workgroupBarrier();
+      place(later_w, later_x, row, s + 1u, lane);
+      workgroupBarrier();
+      later_w = fetch(row, 2u * min(s + 3u, end - 1u) + half);
+      later_x = fetch_x(first_token, tokens, min(s + 3u, end - 1u), lane);
+      multiply(&sums, left_at, right_at);
+    }
+  }
+
+  // write, a fragment of each subgroup at a time
+  let mine = Mine(first_row, first_token, part, lane);
+  subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.a0, 16u);
+  write(mine, 0u, 0u);
+  if (TALL > 1u) {
+    subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.b0, 16u);
+    write(mine, 1u, 0u);
+  }
+  if (WIDE > 1u) {
+    subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.a1, 16u);
+    write(mine, 0u, 1u);
+    if (TALL > 1u) {
+      subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.b1, 16u);
+      write(mine, 1u, 1u);
+    }
+  }
+  if (WIDE > 2u) {
+    subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.a2, 16u);
+    write(mine, 0u, 2u);
+    subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.a3, 16u);
+    write(mine, 0u, 3u);
+    if (TALL > 1u) {
+      subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.b2, 16u);
+      write(mine, 1u, 2u);
+      subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.b3, 16u);
+      write(mine, 1u, 3u);
+    }
+  }
+}
+
+// Writes the fragments that all subgroups left, h-th of their rows and v-th of their tokens.
+fn write(mine: Mine, h: u32, v: u32) {
+  workgroupBarrier();
+  for (var i = mine.lane; i < CORNERS; i += LANES) {
+    let owner = i / 256u;
+    let row = mine.first_row + 16u * (TALL * (owner % ACROSS) + h) + i % 16u;
+    let token = mine.first_token + 16u * (WIDE * (owner / ACROSS) + v) + i % 256u / 16u;
+    if (row < ROWS && token < step.x) { finish(row, token, corners[i], mine.part); }
+  }
+  workgroupBarrier();
+}

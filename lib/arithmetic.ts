@@ -1,0 +1,133 @@
+/**
+ * Arithmetic that a device may have beyond exact f32, and whether it gets it right; where it does, the
+ * device has one trait more, by which kernels are chosen.
+ *
+ *   halves      f16 products of a token or two: `--accuracy fast`. The smallest FP levels are subnormal
+ *               f16, so a device must compute with those
+ *   fragments   matrix units, f16 in and f32 out: `--matrix-units`. Experimental in WebGPU, so every
+ *               position of a fragment is tried
+ *
+ * @module
+ */
+
+import { f16Bits, f16Value } from "./float16.ts";
+import { kernelFor } from "./kernels.ts";
+import { download, empty, type Gpu, run, upload } from "./launch.ts";
+import { expect } from "./self_test.ts";
+
+type Log = (line: string) => void;
+
+/** Whether products of a token or two may be in f16 on this device; `log` is told why not. */
+export async function mayHalve(gpu: Gpu | null, log?: Log): Promise<boolean> {
+  return await allows(gpu, "halves", [halfTest], (reason) => {
+    log?.(`No fast accuracy (${reason}): exact products it is`);
+  });
+}
+
+/** Whether matrix units may multiply many tokens on this device; `log` is told why not. */
+export async function mayUseUnits(gpu: Gpu | null, log?: Log): Promise<boolean> {
+  return await allows(gpu, "fragments", [fragmentTest, halfTest], (reason) => {
+    log?.(`No matrix units (${reason}): other kernels do the work`);
+  });
+}
+
+/** Gives a device a trait if it passes tests. */
+async function allows(
+  gpu: Gpu | null,
+  trait: string,
+  tests: readonly ((gpu: Gpu) => Promise<void>)[],
+  refuse: Log,
+): Promise<boolean> {
+  try {
+    if (!gpu) throw new Error("it is no GPU");
+    for (const test of tests) await test(gpu);
+    Object.assign(gpu, { features: new Set([...gpu.features, trait]) });
+    return true;
+  } catch (error) {
+    refuse((error as Error).message);
+    return false;
+  }
+}
+
+/** Pairs of f16 bits: a level of e2m1 as its bits stand for it, 2^-14 times too small, and an f16. */
+const HALVES: readonly (readonly [number, number, number, number])[] = [
+  [0x0200, 0x8200, 0x7400, 0x7000], // +-2^-15 x 2^14, 2^13
+  [0x0e00, 0x0001, 0x7000, 0x7800], // 6 2^-14 x 2^13, 2^-24 x 2^15
+  [0x3c00, 0xbc00, 0x0001, 0x0000], // 2^-24, and nothing
+  [0x4400, 0x3800, 0x4400, 0x3c00], // 16 and 0.5
+];
+
+/** What y [4] of self_test_half must be: every product and sum is exact. */
+function expectedHalves(): number[] {
+  return HALVES.map(([a, b, c, d]) => f16Value(a) * f16Value(c) + f16Value(b) * f16Value(d));
+}
+
+/** Throws where a device has no f16 arithmetic, or computes wrongly, subnormals included. */
+export async function halfTest(gpu: Gpu): Promise<void> {
+  if (!gpu.features.has("shader-f16")) throw new Error("it has no f16 arithmetic");
+  const words = (at: number) => Uint32Array.from(HALVES, (row) => row[at] | row[at + 1] << 16);
+  const [v, t] = await Promise.all([upload(gpu, words(0)), upload(gpu, words(2))]);
+  const y = empty(gpu, 16);
+  const launch = { constants: {}, buffers: [v, t, y], workgroups: 1 };
+  await run(gpu, kernelFor("self_test_half", gpu.features), launch);
+  expect("f16 arithmetic", [...await download(gpu, y)], expectedHalves());
+  for (const buffer of [v, t, y]) buffer.destroy();
+}
+
+/** The one kind of fragment that kernels use. */
+const FRAGMENT = { M: 16, N: 16, K: 16, componentType: "f16", resultComponentType: "f32" } as const;
+
+/** WebGPU feature of matrix units, not yet standard. */
+export const MATRIX_UNITS = "chromium-experimental-subgroup-matrix";
+
+/** A [16, 16] by rows and B by columns: whole numbers, no two rows or columns alike, whose sums f16 cannot hold. */
+function fragmentOf(seed: number): number[] {
+  return Array.from(
+    { length: 256 },
+    (_, i) => (i * i * seed + 7 * i + (i >> 4) * seed) % 1009 - 504,
+  );
+}
+
+/** What y [256] of self_test_matrix must be. */
+function expectedFragments(a: readonly number[], b: readonly number[]): number[] {
+  return Array.from({ length: 256 }, (_, at) => {
+    const [j, i] = [at >> 4, at & 15];
+    let sum = 0;
+    for (let k = 0; k < 16; k++) sum += a[16 * i + k] * b[16 * j + k];
+    return sum;
+  });
+}
+
+/** Throws where a device has no fragments of the kind that kernels use, or one position of theirs is wrong. */
+export async function fragmentTest(gpu: Gpu): Promise<void> {
+  if (!gpu.features.has(MATRIX_UNITS)) throw new Error("it shows none");
+  if (!gpu.features.has("shader-f16")) throw new Error("it has no f16 arithmetic");
+  if (![32, 64].includes(gpu.subgroupSize)) throw new Error("its subgroups are of other widths");
+  if (!gpu.features.has("fragments offered")) {
+    throw new Error("it has none of 16 x 16 f16 with sums in f32");
+  }
+  const [a, b] = [fragmentOf(31), fragmentOf(17)];
+  const [left, right] = await Promise.all(
+    [a, b].map((values) => upload(gpu, Uint16Array.from(values, f16Bits))),
+  );
+  const y = empty(gpu, 4 * 256);
+  const launch = {
+    constants: { WORKGROUP: gpu.subgroupSize },
+    buffers: [left, right, y],
+    workgroups: 1,
+  };
+  await run(gpu, kernelFor("self_test_matrix", gpu.features), launch);
+  expect("a product of fragments", [...await download(gpu, y)], expectedFragments(a, b));
+  for (const buffer of [left, right, y]) buffer.destroy();
+}
+
+/** Whether an adapter says that it has the fragments that kernels use. */
+export function hasFragments({ info }: GPUAdapter): boolean {
+  const { subgroupMatrixConfigs = [] } = info as MatrixInfo;
+  const wanted = Object.entries(FRAGMENT);
+  return [...subgroupMatrixConfigs].some((own) =>
+    wanted.every(([key, value]) => own[key as keyof typeof FRAGMENT] === value)
+  );
+}
+
+type MatrixInfo = GPUAdapterInfo & { subgroupMatrixConfigs?: Iterable<typeof FRAGMENT> };

@@ -8,7 +8,7 @@
 //   step  tokens, -, -, -                 u32   a uniform: no other batch compiles anew
 //
 // A weight is level x scale in f16, its own side's scale times UP, a power of two that brings the largest
-// scale of W near the top of f16. Products are exact in f32 and summed there.
+// scale and weight of W near the top of f16. Products are exact in f32 and summed there.
 // With m the largest |x| of the token and S the largest scale of W, against f64,
 //   |y - ref| <= 2^-9 sum |x w| + 2^-23 m (sum |w| + S sum 1)
 //

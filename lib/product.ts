@@ -128,9 +128,9 @@ function fragmentLaunches(
   return launches;
 }
 
-/** The power of two that brings the largest scale of a slice just below the top of f16. */
-function upOf({ largestScale }: Slice): number {
-  return powerOfTwo(14 - Math.floor(Math.log2(largestScale)));
+/** The power of two that brings the largest scale of a slice, and weight, just below the top of f16. */
+function upOf({ largestScale, reach }: Slice): number {
+  return powerOfTwo(14 - Math.floor(Math.log2(largestScale * Math.max(1, reach))));
 }
 
 /**

@@ -53,7 +53,7 @@ for (
 
   claim("products in f16 take activations of any size, and none at all", async () => {
     const q = weights(8, 200, "fp4-asym", 64);
-    for (const size of [0, 1e-38, 1e-20, 1e4, 1e30]) {
+    for (const size of [0, 1e-35, 1e-20, 1e4, 1e30]) {
       const x = tokens(2, 200).map((value) => value * size);
       await matvecAgrees(asFast(device), q, { batch: 2, x });
     }

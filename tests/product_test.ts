@@ -55,3 +55,24 @@ test("few long rows are cut into parts, which a second launch adds up with bias 
 test("gates and ups are never cut into parts, which could not be multiplied", () => {
   assert.equal(launchesOf(device, { ...product(12, 8192), gated: true }).length, 1);
 });
+
+test("matrix units get f16 activations first, and weights that f16 can hold", () => {
+  const gpu = { features: new Set(["fragments"]), choices: new Map(), subgroupSize: 32 };
+  const withUnits = { ...device, gpu } as unknown as Device;
+  for (const [largestScale, reach] of [[0.03, 1], [0.5, 15], [60000, 30], [2, 6 * 2 ** -14]]) {
+    const made: number[] = [];
+    const one = product(200, 4096, made);
+    const slice = { ...one.slice, largestScale, reach };
+    const launches = launchesOf(withUnits, { ...one, kind: "matmul", tokens: 40, slice });
+    assert.deepEqual(launches.map(({ name }) => name), ["halve_tokens", "matmul_matrix", "join"]);
+    const [, { launch: { constants, buffers } }, join] = launches;
+    const largest = constants.UP * largestScale * Math.max(1, reach);
+    assert.ok(largest >= 2 ** 14 && largest < 2 ** 15);
+    assert.deepEqual(
+      labels(buffers),
+      ["codes", "halves", "unused", "parts", "factors", "step"],
+    );
+    assert.deepEqual(made.slice(2), [4 * constants.SPLIT * 40 * 208]);
+    assert.deepEqual([constants.MOST, join.launch.constants.BATCH], [40, 40]);
+  }
+});

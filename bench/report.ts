@@ -10,7 +10,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { oneLine, UsageError } from "../lib/read_options.ts";
-import { renderTable, type Row } from "../lib/report.ts";
+import { renderTable, type Row, told } from "../lib/report.ts";
 import { quote } from "../lib/strict_json.ts";
 import type { ReportOptions } from "./options.ts";
 import { axisOf, type Panel, type Series, type Style, svgOf } from "./plot.ts";
@@ -65,13 +65,15 @@ function letter(i: number): string {
 }
 
 function deviceLine({ device, date, commit, copyGBs }: BenchDocument): string {
-  const { adapter, software, fast, clock, runtime } = device;
+  const { adapter, software, fast, accuracy, matrixUnits, clock, runtime } = device;
   const notes = [
     ...(fast ? ["fast"] : []),
+    ...(accuracy === "fast" ? ["f16 arithmetic"] : []),
+    ...(matrixUnits ? ["matrix units"] : []),
     ...(software ? ["a CPU, no GPU's timings"] : []),
     `clock ${clock}`,
     runtime,
-    `copy ${copyGBs.toPrecision(3)} GB/s`,
+    `copy ${told(copyGBs)} GB/s`,
     `${date.slice(0, 10)}, commit ${commit.slice(0, 10) || "unknown"}`,
   ];
   return [adapter, ...notes].join(", ");
@@ -122,7 +124,7 @@ function roofline(documents: readonly BenchDocument[]): Panel[] {
     const x = axisOf("arithmetic intensity, FLOP / byte", xs, "tens");
     const y = axisOf("GFLOP/s", ys, "tens");
     const roof: Series = {
-      label: `copy, ${document.copyGBs.toPrecision(3)} GB/s`,
+      label: `copy, ${told(document.copyGBs)} GB/s`,
       style: { color: "#777", dash: true },
       points: [x.least, x.most].map((at) => [at, at * document.copyGBs]),
       line: true,

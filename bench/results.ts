@@ -53,6 +53,7 @@ export interface BenchDevice {
   readonly software: boolean;
   readonly fast: boolean;
   readonly accuracy: string;
+  readonly matrixUnits?: boolean;
   /** off, cached or now, and how many classes of shape have a tiling of their own. */
   readonly tune: string;
   readonly tuned: number;

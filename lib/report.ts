@@ -42,7 +42,7 @@ export async function renderTable(
 export function told(value: number): string {
   if (Number.isInteger(value) || !Number.isFinite(value)) return String(value);
   const digits = value.toPrecision(4);
-  return digits.includes("e") ? digits.replace(/\.?0*e/, "e") : digits.replace(/\.?0+$/, "");
+  return digits.includes(".") ? digits.replace(/\.?0*($|e)/, "$1") : digits;
 }
 
 function toldRow(row: Row): Row {

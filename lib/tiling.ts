@@ -63,7 +63,7 @@ export function candidatesOf(
     return fragmentTilings(device, slice, tokens);
   }
   if (!device.software || !device.gpu?.features.has("subgroups")) {
-    return tileTilings(device, packed, tokens);
+    return tileTilings(device, slice, tokens);
   }
   return quadsOf(device, slice, tokens);
 }
@@ -140,18 +140,14 @@ function softwareShapes(packed: boolean): MatvecShape[] {
 /**
  * A GPU wants many lanes: few rows are spread over wide lines, and over several where even so few. In f16
  * activations take half the registers, which leaves room for more rows; dense weights are loaded so fast
- * that two rows do. NVIDIA's workgroup memory serves one address a bank at a time, so that a table of pairs
- * makes lanes wait; looked up one by one levels take two thirds of the time there (H100).
+ * that two rows do.
  */
-function hardwareShapes(
-  { adapter }: Device,
-  { rows, packed, constants: { COLS, DECODE } }: Slice,
-  fast: boolean,
-): MatvecShape[] {
+function hardwareShapes(device: Device, slice: Slice, fast: boolean): MatvecShape[] {
+  const { rows, packed, constants: { COLS, DECODE } } = slice;
   const span = rows * 32 >= 8 * BUSY_LANES ? 32 : 64;
   const split = rows * span < BUSY_LANES / 4 && COLS >= 8192 ? 4 : 1;
   const table = packed && DECODE === 2 && !fast;
-  const singly = table && /nvidia/i.test(adapter);
+  const singly = table && waitsForBanks(device, slice);
   const staged = true, usual = { staged, singly };
   return [
     packed
@@ -170,6 +166,14 @@ function hardwareShapes(
     { lines: 1, span: 64, tall: 4 },
     { lines: 4, span: 32, tall: 4, ...usual, split: 4 },
   ];
+}
+
+/**
+ * Whether a table of pairs makes lanes wait: NVIDIA's workgroup memory serves one address a bank at a time.
+ * Looked up one by one levels take two thirds of the time in matvec there (H100).
+ */
+function waitsForBanks({ adapter }: Device, { packed, constants: { DECODE } }: Slice): boolean {
+  return packed && DECODE === 2 && /nvidia/i.test(adapter);
 }
 
 /** Whether levels are f16 numbers that leave room for activations beside them. */
@@ -224,16 +228,16 @@ function quadsOf(device: Device, { packed, constants }: Slice, tokens: number): 
 }
 
 /** Register tiles: large ones on a GPU, as wide as there are tokens. */
-function tileTilings({ software }: Device, packed: boolean, tokens: number): Tiling[] {
-  const of = (ACROSS: number, WIDE: number): Tiling => ({
-    name: packed ? "matmul" : "dense_matmul",
+function tileTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
+  const of = (ACROSS: number, WIDE: number, singly = waitsForBanks(device, slice)): Tiling => ({
+    name: slice.packed ? "matmul" : "dense_matmul",
     rows: 4 * ACROSS,
     tokens: 8 * WIDE,
-    constants: { ACROSS, WIDE },
+    constants: { ACROSS, WIDE, ...(singly && { SINGLY: 1 }) },
   });
   const wide = [1, 2, 4, 8].find((most) => 8 * most >= tokens) ?? 8;
   const small = of(8, Math.min(wide, 4));
-  if (software) return [small];
+  if (device.software) return [small];
   return wide <= 2 ? [small, of(16, wide)] : [of(16, wide), small];
 }
 

@@ -48,14 +48,20 @@ test("more rows than a screen are all told, and none is no table", { skip }, asy
 });
 
 test("numbers are told to four digits, whole ones whole", () => {
-  assert.deepEqual([0, 12345678, 4.25, 0.123456, 1234.56, 1.5e-10, NaN, -0.5].map(told), [
-    "0",
-    "12345678",
-    "4.25",
-    "0.1235",
-    "1235",
-    "1.5e-10",
-    "NaN",
-    "-0.5",
-  ]);
+  assert.deepEqual(
+    [0, 12345678, 4.25, 0.123456, 1234.56, 1.5e-10, NaN, -0.5, 1010.3, 99.996, 2e-7].map(told),
+    [
+      "0",
+      "12345678",
+      "4.25",
+      "0.1235",
+      "1235",
+      "1.5e-10",
+      "NaN",
+      "-0.5",
+      "1010",
+      "100",
+      "2e-7",
+    ],
+  );
 });

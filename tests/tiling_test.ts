@@ -5,8 +5,16 @@ import { openDevice } from "../lib/device.ts";
 import type { Slice } from "../lib/resident.ts";
 import { candidatesOf, classOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { load } from "../lib/linear.ts";
-import { gpuTest } from "./gpu_devices.ts";
-import { asGpu, denseAgrees, denseWeights, matvecAgrees, weights } from "./linear_cases.ts";
+import { gpuTest, present } from "./gpu_devices.ts";
+import {
+  asGpu,
+  denseAgrees,
+  denseWeights,
+  matmulAgrees,
+  matvecAgrees,
+  weights,
+} from "./linear_cases.ts";
+import { repeated, testUnless } from "./test_unless.ts";
 
 const slice = { packed: true, rows: 8, constants: { COLS: 64 } } as unknown as Slice;
 
@@ -42,7 +50,8 @@ for (const software of [true, false]) {
   gpuTest(
     `every way to cut up a matvec that ${kind} has agrees with the reference`,
     async (_, real) => {
-      const device = software ? real : asGpu(real);
+      const named = software ? real : asGpu(real);
+      const device = { ...named, adapter: software ? named.adapter : "NVIDIA, by name" };
       const q = weights(40, 600, "nf4-asym", 32);
       const w = denseWeights(40, 600, "F16");
       const loaded = await load(device, q);
@@ -63,6 +72,31 @@ for (const software of [true, false]) {
     },
   );
 }
+
+const [first] = present; // large tiles compile slowly where a CPU plays the GPU
+const reason = repeated ?? (first ? null : "no device is present");
+
+testUnless(reason, "every register tile that a GPU has agrees with the reference", async () => {
+  const plain = asGpu(first.device!), { choices } = plain.gpu!;
+  const nvidia = { ...plain, adapter: "NVIDIA, by name" }; // levels one by one
+  for (
+    const [device, batch, name] of [[plain, 40, "nf4-asym"], [nvidia, 20, "nf3-asym"]] as const
+  ) {
+    const q = weights(70, 600, name, 16), w = denseWeights(70, 600, "F16");
+    const [packed, dense] = [await load(device, q), await load(device, w)];
+    for (const tiling of candidatesOf(device, "matmul", packed.slices[0], batch)) {
+      assert.equal(tiling.constants.SINGLY, device === nvidia ? 1 : undefined);
+      choices.set(classOf("matmul", packed.slices[0], batch), labelOf(tiling));
+      await matmulAgrees(device, q, batch, { biased: true });
+    }
+    for (const tiling of candidatesOf(device, "matmul", dense.slices[0], batch)) {
+      choices.set(classOf("matmul", dense.slices[0], batch), labelOf(tiling));
+      await denseAgrees(device, w, batch);
+    }
+    packed.free();
+    dense.free();
+  }
+});
 
 gpuTest("a product in parts is added up in order, for two tokens with a bias", async (_, real) => {
   const device = asGpu(real);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { fragmentTest, MATRIX_UNITS } from "../lib/arithmetic.ts";
 import { type Device, openDevice } from "../lib/device.ts";
 import { f16Bits, f16Value, powerOfTwo } from "../lib/float16.ts";
-import { kernelFor, type KernelName } from "../lib/kernels.ts";
+import { kernelFor } from "../lib/kernels.ts";
 import * as linear from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
 import { keepForever } from "../lib/native.ts";

@@ -4,7 +4,7 @@
  *
  * The factor lets the highest code reach the largest scale of its row or tensor. Of a tensor, a search
  * tries on some of the rows whether less does: what cuts the largest off gives the others finer steps.
- * Of a row nothing is gained by that.
+ * Of a row nothing is gained by that. Where a storage has its rule (scale_rule.ts), that gives both.
  *
  * @module
  */
@@ -14,6 +14,7 @@ import { eachGroup, gather, type Side, sidesOf } from "./group_sides.ts";
 import { nearestCode, searchCode, squaredError } from "./ladder.ts";
 import { groupsPerRow, type PackedShape } from "./pack.ts";
 import { putFactor, putScaleCode, scaleFormatOf, scalesShape } from "./pack_scales.ts";
+import { ruledFactor, ruledScale } from "./scale_rule.ts";
 import { type Stored, storeFactor, storeScales } from "./stored_scales.ts";
 import { bestZero } from "./zero_point.ts";
 
@@ -54,8 +55,11 @@ export function codeScales(
   wanted: Float64Array,
   options: CodeOptions,
 ): CodedScales {
-  const factors = factorsOf(w, shape, wanted, options);
-  return withFactors(w, shape, wanted, { ...options, factors });
+  const factors = factorsOf(w, shape, wanted, options), { rule } = scaleFormatOf(shape);
+  if (!rule) return withFactors(w, shape, wanted, { ...options, factors });
+  const reach = shape.format.grid.reduce((most, level) => Math.max(most, Math.abs(level)), 0);
+  const ruled = wanted.map((scale) => ruledScale(rule, scale, { factor: factors[0], reach }));
+  return withFactors(w, shape, ruled, { ...options, factors, clip: false });
 }
 
 /** True factors before they are stored, of rows, all of them the tensor's where it has one: [rows]. */
@@ -73,6 +77,7 @@ export function factorsOf(
   });
   if (format.factor === "row") return factors;
   const most = factors.reduce((a, b) => Math.max(a, b), 0), widest = factors.indexOf(most);
+  if (format.rule) return factors.fill(ruledFactor(format.rule, most * top));
   const margin = clip ? chooseMargin(w, shape, wanted, { most, widest, outOf }) : 1;
   return factors.fill(margin * most);
 }

@@ -74,7 +74,8 @@ MODEL is a Hugging Face folder, of which the decoder's linears are quantised, or
   -o, --out OUT      folder to write; it appears whole or not at all
   --format NAME      int4|int3|fp4|fp3|nf4|nf3 and -sym or -asym, eXmY-asym (small floats), or
                      custom:-1,-.5,0,.5,1-asym (up to 16 levels); nf4-asym unless told. Also sf4,
-                     af4gN, bof4, bof4sgN, lloyd4gN (N a group's columns), lloyd3
+                     af4gN, bof4, bof4sgN, lloyd4gN (N a group's columns), lloyd3,
+                     cubic4, cubic3
   --group N          columns that share scales: 16, 32, 64, 128, 256 or row; 128 unless told
   --scales NAME      how scales are stored: f16 unless told; 4 or 8, codes of that many bits under a
                      factor; eXmY-row or eXmY-tensor, such codes with the factor of a row or all; mx

@@ -24,10 +24,12 @@ const BUDGETS: [string, Group, string, number, number][] = [
   ["lloyd4g16-asym", 16, "e1m3-row", 4.505, 3.8], // its Q4_K 5.08
   ["lloyd3-asym", 32, "e1m3-row", 3.255, 22], // its Q3_K 22.8 at 3.44 bits
   ["lloyd3-asym", 16, "e1m3-row", 3.505, 16.5],
+  ["cubic4-asym", 32, "e1m3-row", 4.255, 5.2],
+  ["cubic3-asym", 32, "e1m3-row", 3.255, 22],
 ];
 
 for (const [format, group, scales, bits, most] of BUDGETS) {
-  test(`normal weights lose at most ${most} thousandths at ${bits} bits`, () => {
+  test(`normal weights lose at most ${most} thousandths at ${bits} bits by ${format}`, () => {
     const got = measure(gauss, format, group, scales);
     assert.ok(got.bits <= bits && got.error <= most, JSON.stringify(got));
   });

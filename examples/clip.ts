@@ -12,8 +12,7 @@
  *
  * @module
  */
-import { renderTable } from "../mod.ts";
-import { type ScoredRecipe, scoreRecipes } from "./scored_recipes.ts";
+import { printScores, type ScoredRecipe } from "./scored_recipes.ts";
 
 const recipes: ScoredRecipe[] = [
   { name: "nf4-asym g128", format: "nf4-asym", paper: 5.66 },
@@ -26,5 +25,4 @@ const recipes: ScoredRecipe[] = [
   { name: "nf3-sym g64, clip", format: "nf3-sym", group: 64, clip: true },
 ];
 
-console.log(await renderTable(await scoreRecipes(recipes)));
-console.log("Two scales a group of 128 tie one scale a group of 64: they cost the same bits.");
+await printScores(recipes);

@@ -10,8 +10,7 @@
  *
  * @module
  */
-import { renderTable } from "../mod.ts";
-import { type ScoredRecipe, scoreRecipes } from "./scored_recipes.ts";
+import { printScores, type ScoredRecipe } from "./scored_recipes.ts";
 
 const recipes: ScoredRecipe[] = [
   { name: "nf4, two scales, g128", format: "nf4-asym", group: 128, paper: 5.66 },
@@ -24,5 +23,4 @@ const recipes: ScoredRecipe[] = [
   { name: "--bits 3.25", bits: 3.25 },
 ];
 
-console.log(await renderTable(await scoreRecipes(recipes)));
-console.log("Two scales a group of 128 tie one scale a group of 64: they cost the same bits.");
+await printScores(recipes);

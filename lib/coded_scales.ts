@@ -2,9 +2,9 @@
  * Scales as codes of a small float under a factor (scale_format.ts): of each group the code that is
  * nearest to its true scale, or with a search the one at which its weights lose least.
  *
- * The factor lets the highest code reach the largest scale of its row or tensor, times a margin: less
- * than 1 cuts the largest off and gives the others finer steps. A search tries a few margins on some
- * of the rows.
+ * The factor lets the highest code reach the largest scale of its row or tensor. Of a tensor, a search
+ * tries on some of the rows whether less does: what cuts the largest off gives the others finer steps.
+ * Of a row nothing is gained by that. Where a storage has its rule (scale_rule.ts), that gives both.
  *
  * @module
  */
@@ -14,6 +14,7 @@ import { eachGroup, gather, type Side, sidesOf } from "./group_sides.ts";
 import { nearestCode, searchCode, squaredError } from "./ladder.ts";
 import { groupsPerRow, type PackedShape } from "./pack.ts";
 import { putFactor, putScaleCode, scaleFormatOf, scalesShape } from "./pack_scales.ts";
+import { ruledFactor, ruledScale } from "./scale_rule.ts";
 import { type Stored, storeFactor, storeScales } from "./stored_scales.ts";
 import { bestZero } from "./zero_point.ts";
 
@@ -35,10 +36,14 @@ export interface CodeOptions {
   readonly clip: boolean;
   /** The true factor of the tensor, where several are to share it. */
   readonly factor?: number;
+  /** Whether the error is wanted. */
+  readonly measure?: boolean;
+  /** Rows that those of W stand for, where they are a sample. */
+  readonly outOf?: number;
 }
 
-/** What the highest code reaches, in units of the largest scale. */
-const MARGINS = { row: [1, 0.85, 1.2], tensor: [1, 0.4, 0.5, 0.6, 0.72, 0.85, 1.2] };
+/** What the highest code reaches, in units of the largest scale: up or down from 1, while it helps. */
+const MARGINS = [0.34, 0.4, 0.5, 0.6, 0.72, 0.85, 1, 1.2];
 
 /** Rows that margins are tried on. */
 const SAMPLE_ROWS = 12;
@@ -48,20 +53,33 @@ export function codeScales(
   w: Float32Array,
   shape: PackedShape,
   wanted: Float64Array,
-  { clip, factor }: CodeOptions,
+  options: CodeOptions,
 ): CodedScales {
+  const factors = factorsOf(w, shape, wanted, options), { rule } = scaleFormatOf(shape);
+  if (!rule) return withFactors(w, shape, wanted, { ...options, factors });
+  const reach = shape.format.grid.reduce((most, level) => Math.max(most, Math.abs(level)), 0);
+  const ruled = wanted.map((scale) => ruledScale(rule, scale, { factor: factors[0], reach }));
+  return withFactors(w, shape, ruled, { ...options, factors, clip: false });
+}
+
+/** True factors before they are stored, of rows, all of them the tensor's where it has one: [rows]. */
+export function factorsOf(
+  w: Float32Array,
+  shape: PackedShape,
+  wanted: Float64Array,
+  { clip, factor, outOf = shape.rows }: CodeOptions,
+): Float64Array {
+  if (factor !== undefined) return new Float64Array(shape.rows).fill(factor);
   const format = scaleFormatOf(shape), perRow = 2 * groupsPerRow(shape);
-  const reaches = Float64Array.from({ length: shape.rows }, (_, row) => {
-    return largestScale(wanted.subarray(row * perRow, (row + 1) * perRow), shape);
-  });
-  const most = reaches.reduce((a, b) => Math.max(a, b), 0), widest = reaches.indexOf(most);
-  if (format.factor === "tensor") reaches.fill(most);
   const top = format.values.findLast(Number.isFinite)!;
-  const margin = factor !== undefined || !clip
-    ? 1
-    : chooseMargin(w, shape, wanted, { factors: reaches.map((reach) => reach / top), widest });
-  const factors = reaches.map((reach) => factor ?? margin * reach / top);
-  return withFactors(w, shape, wanted, { factors, clip });
+  const factors = Float64Array.from({ length: shape.rows }, (_, row) => {
+    return largestScale(wanted.subarray(row * perRow, (row + 1) * perRow), shape) / top;
+  });
+  if (format.factor === "row") return factors;
+  const most = factors.reduce((a, b) => Math.max(a, b), 0), widest = factors.indexOf(most);
+  if (format.rule) return factors.fill(ruledFactor(format.rule, most * top));
+  const margin = clip ? chooseMargin(w, shape, wanted, { most, widest, outOf }) : 1;
+  return factors.fill(margin * most);
 }
 
 /** Largest scale among pairs; a zero-point is none. */
@@ -72,35 +90,52 @@ function largestScale(pairs: Float64Array, { format }: PackedShape): number {
   return largest;
 }
 
+/** What rows here and there lose, for all, and the one with the largest scale, for itself. */
 function chooseMargin(
   w: Float32Array,
   shape: PackedShape,
   wanted: Float64Array,
-  { factors, widest }: { factors: Float64Array; widest: number },
+  { most, widest, outOf }: { most: number; widest: number; outOf: number },
 ): number {
-  const { cols } = shape, perRow = 2 * groupsPerRow(shape);
-  const rows = Math.min(SAMPLE_ROWS, shape.rows);
-  const chosen = Array.from({ length: rows }, (_, i) => Math.floor((i + 0.5) * shape.rows / rows));
-  if (rows > 1) chosen[0] = widest; // what a small margin would cut off counts
-  const weights = new Float32Array(rows * cols), pairs = new Float64Array(rows * perRow);
-  for (const [i, row] of chosen.entries()) {
-    weights.set(w.subarray(row * cols, (row + 1) * cols), i * cols);
-    pairs.set(wanted.subarray(row * perRow, (row + 1) * perRow), i * perRow);
-  }
-  let best = 1, least = Infinity;
-  for (const margin of MARGINS[scaleFormatOf(shape).factor!]) {
-    const own = Float64Array.from(chosen, (row) => margin * factors[row]);
-    const { error } = withFactors(weights, { ...shape, rows }, pairs, {
-      factors: own,
-      clip: true,
-      measure: true,
-    });
-    if (error < least) [best, least] = [margin, error];
-  }
-  return best;
+  const count = Math.min(SAMPLE_ROWS, shape.rows);
+  const some = Array.from({ length: count }, (_, i) => Math.floor((i + 0.5) * shape.rows / count));
+  const [common, single] = [some, [widest]].map((rows) => rowsOf(w, shape, wanted, rows));
+  return climb(MARGINS, (margin) => {
+    const factors = new Float64Array(count).fill(margin * most);
+    const errorOf = ({ w, shape, wanted }: typeof common) =>
+      withFactors(w, shape, wanted, { factors, clip: true, measure: true }).error;
+    return errorOf(common) * outOf / count + errorOf(single);
+  });
 }
 
-/** Codes under the true factors of rows, all of them the tensor's where it has one: [rows]. */
+/** Some rows as a matrix of their own. */
+function rowsOf(w: Float32Array, shape: PackedShape, wanted: Float64Array, rows: number[]) {
+  const { cols } = shape, perRow = 2 * groupsPerRow(shape);
+  const weights = new Float32Array(rows.length * cols);
+  const scales = new Float64Array(rows.length * perRow);
+  for (const [i, row] of rows.entries()) {
+    weights.set(w.subarray(row * cols, (row + 1) * cols), i * cols);
+    scales.set(wanted.subarray(row * perRow, (row + 1) * perRow), i * perRow);
+  }
+  return { w: weights, shape: { ...shape, rows: rows.length }, wanted: scales };
+}
+
+/** The best of ascending numbers, from 1 on down, or else up, as long as errors fall. */
+function climb(numbers: readonly number[], errorAt: (number: number) => number): number {
+  const start = numbers.indexOf(1);
+  let best = start, least = errorAt(1);
+  for (const step of [-1, 1]) {
+    for (let i = start + step; i in numbers; i += step) {
+      const error = errorAt(numbers[i]);
+      if (!(error < least)) break;
+      [best, least] = [i, error];
+    }
+    if (best !== start) break;
+  }
+  return numbers[best];
+}
+
+/** Codes under true factors, [rows]. */
 function withFactors(
   w: Float32Array,
   shape: PackedShape,

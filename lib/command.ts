@@ -74,10 +74,12 @@ MODEL is a Hugging Face folder, of which the decoder's linears are quantised, or
   -o, --out OUT      folder to write; it appears whole or not at all
   --format NAME      int4|int3|fp4|fp3|nf4|nf3 and -sym or -asym, eXmY-asym (small floats), or
                      custom:-1,-.5,0,.5,1-asym (up to 16 levels); nf4-asym unless told. Also sf4,
-                     af4gN, bof4, bof4sgN, lloyd4gN (N a group's columns), lloyd3
+                     af4gN, bof4, bof4sgN, lloyd4gN (N a group's columns), lloyd3,
+                     cubic4, cubic3
   --group N          columns that share scales: 16, 32, 64, 128, 256 or row; 128 unless told
   --scales NAME      how scales are stored: f16 unless told; 4 or 8, codes of that many bits under a
-                     factor; or eXmY-row or eXmY-tensor, such codes with the factor of a row or all
+                     factor; eXmY-row or eXmY-tensor, such codes with the factor of a row or all; mx
+                     or nv, as in MXFP4 (--format fp4-sym --group 32) and NVFP4 (--group 16)
   --clip             search each group for the scales that lose least; costs no bit
   --codebook NAME    lloyd: levels fitted to each tensor; special: for fp4 and fp3, whose code of
                      -0 then stands for the value that helps each tensor most

@@ -24,6 +24,7 @@ import {
   BOF4,
   BOF4S_128,
   BOF4S_64,
+  cubicLevels,
   E2M0_MAGNITUDES,
   E2M1_MAGNITUDES,
   floatMagnitudes,
@@ -94,6 +95,8 @@ const GRIDS: Record<string, Grid> = {
   lloyd4g64: { decode: "table", one: LLOYD4_64 },
   lloyd4g128: { decode: "table", one: LLOYD4_128 },
   lloyd3: { decode: "table", one: LLOYD3 },
+  cubic4: { decode: "table", one: cubicLevels(-7, 16, 128) },
+  cubic3: { decode: "table", one: cubicLevels(-3.5, 8, 32) },
 };
 
 /** The families of the paper: what `formatNames` lists, and what examples and tests go through. */
@@ -102,7 +105,7 @@ const PAPERS = ["int4", "int3", "fp4", "fp3", "nf4", "nf3"];
 /** The paper's formats, `int4-sym` to `nf3-asym`. */
 export const formatNames: readonly string[] = PAPERS.flatMap(withSides);
 
-/** The other named formats, `sf4-sym` to `lloyd3-asym`. */
+/** The other named formats, `sf4-sym` to `cubic3-asym`. */
 export const moreFormatNames: readonly string[] = Object.keys(GRIDS)
   .filter((family) => !PAPERS.includes(family)).flatMap(withSides);
 
@@ -140,7 +143,7 @@ export function format(name: string): Format {
   const isFamily = side === undefined && isFormat(`${name}-asym`);
   throw new RangeError(
     `Cannot read "${name}" as a format must be one of ${formatNames.join(", ")}, ` +
-      `sf4|af4gN|bof4|bof4sgN|lloyd4gN|lloyd3-sym|asym, ` +
+      `sf4|af4gN|bof4|bof4sgN|lloyd4gN|lloyd3|cubic4|cubic3-sym|asym, ` +
       `fp4+VALUE-sym|asym, eXmY-sym|asym or custom:NUMBERS-sym|asym` +
       (isFamily ? `; did you mean "${name.toLowerCase()}-asym"?` : ""),
   );

@@ -23,22 +23,41 @@ export function sidesOf({ format, group, cols }: PackedShape): Side[] {
   return laddersOf(format).map((ladder) => ({ ladder, x: new Float64Array(room), count: 0 }));
 }
 
-function laddersOf({ grid, scaling }: Format): Ladder[] {
-  if (scaling !== "two") return [ladderOf(grid)];
-  const above = grid.filter((level) => level >= 0);
-  const below = grid.filter((level) => level <= 0).map((level) => -level).reverse();
-  return [above, below].map((levels) => ladderOf(levels.length > 0 ? levels : [0]));
+const known = new WeakMap<Format, readonly Ladder[]>();
+
+function laddersOf(format: Format): readonly Ladder[] {
+  const ladders = known.get(format) ?? levelsOf(format).map(ladderOf);
+  known.set(format, ladders);
+  return ladders;
 }
 
-/** Shares out `w[start .. end]`. */
+/** Levels of the sides, or all; 0 where a side has none. */
+function levelsOf({ grid, scaling }: Format): Float32Array[] {
+  if (scaling !== "two") return [grid];
+  const above = grid.filter((level) => level >= 0);
+  const below = grid.filter((level) => level <= 0).map((level) => -level).reverse();
+  return [above, below].map((levels) => levels.length > 0 ? levels : new Float32Array(1));
+}
+
+/** Shares out `w[start .. end]`: each weight is put on both sides, and what comes next covers one. */
 export function gather(w: Float32Array, start: number, end: number, sides: readonly Side[]): void {
-  for (const side of sides) side.count = 0;
-  const above = sides[0], below = sides[1];
-  for (let i = start; i < end; i++) {
-    const weight = w[i];
-    if (weight < 0 && below !== undefined) below.x[below.count++] = -weight;
-    else above.x[above.count++] = weight;
+  const [above, below] = sides, x = above.x;
+  above.count = end - start;
+  if (below === undefined) {
+    for (let i = start; i < end; i++) x[i - start] = w[i];
+    return;
   }
+  const y = below.x;
+  let ups = 0, downs = 0;
+  for (let i = start; i < end; i++) {
+    const weight = w[i], down = +(weight < 0);
+    x[ups] = weight;
+    y[downs] = -weight;
+    ups += 1 - down;
+    downs += down;
+  }
+  above.count = ups;
+  below.count = downs;
 }
 
 /** Calls `visit` for each group of W [rows, cols] with its range of weights and its place. */

@@ -7,8 +7,9 @@
  * e has many minima, so a search tries a row of scales, from half of what reaches the largest weight
  * to nearly half as much again, and then alternates: levels by the scale, and by the levels the scale
  * sum(x L) / sum(L^2). Levels are found by a table of buckets; a weight next to a border may take
- * the level on its other side, which is as near as makes no difference to a search. Codes are not
- * taken from here: rounding.ts is exact.
+ * the level on its other side, which is as near as makes no difference to a search. Scales are
+ * compared by a coarser table yet, of (x / s - L)^2 itself, which is off by a hundredth for a weight
+ * and much less for a group. Codes are not taken from here: rounding.ts is exact.
  *
  * Only + - * / are used, in one order, so every runtime finds the same scale.
  *
@@ -23,9 +24,15 @@ export interface Ladder {
   readonly perUnit: number;
   /** Nearest level by bucket, [BUCKETS]. */
   readonly nearest: Float64Array;
+  /** (u - nearest level)^2 for u from -2 (0 where no level is below 0) to 2 times the reach, [ROUGH]. */
+  readonly squares: Float32Array;
+  /** Buckets of `squares` in a unit of levels, and the place of 0. */
+  readonly squaresPerUnit: number;
+  readonly squaresZero: number;
 }
 
 const BUCKETS = 1024;
+const ROUGH = 2048;
 
 /** A ladder of ascending levels. */
 export function ladderOf(levels: ArrayLike<number>): Ladder {
@@ -37,7 +44,19 @@ export function ladderOf(levels: ArrayLike<number>): Ladder {
     while (level + 1 < levels.length && middle > (levels[level] + levels[level + 1]) / 2) level++;
     return levels[level];
   });
-  return { low, perUnit, nearest };
+  return { low, perUnit, nearest, ...roughLadder(levels) };
+}
+
+function roughLadder(levels: ArrayLike<number>) {
+  const reach = Math.max(-levels[0], levels[levels.length - 1]) || 1;
+  const start = levels[0] < 0 ? -2 * reach : 0, perUnit = ROUGH / (2 * reach - start);
+  let level = 0;
+  const squares = Float32Array.from({ length: ROUGH }, (_, bucket) => {
+    const middle = start + (bucket + 0.5) / perUnit;
+    while (level + 1 < levels.length && middle > (levels[level] + levels[level + 1]) / 2) level++;
+    return (middle - levels[level]) ** 2;
+  });
+  return { squares, squaresPerUnit: perUnit, squaresZero: -start * perUnit };
 }
 
 /** sum of (x - L s)^2 over the first `count` of x, L the level of the ladder nearest to x / s. */
@@ -66,6 +85,23 @@ export function squaredError(
   return even + odd;
 }
 
+/** About that error, for a scale above half of the one that reaches the largest of x. */
+function roughError(
+  x: Float64Array,
+  count: number,
+  { squares, squaresPerUnit, squaresZero: zero }: Ladder,
+  scale: number,
+): number {
+  const toBuckets = squaresPerUnit / scale;
+  let even = 0, odd = 0, i = 0;
+  for (; i + 1 < count; i += 2) {
+    even += squares[x[i] * toBuckets + zero | 0];
+    odd += squares[x[i + 1] * toBuckets + zero | 0];
+  }
+  if (i < count) even += squares[x[i] * toBuckets + zero | 0];
+  return (even + odd) * scale * scale;
+}
+
 /** Scales tried first, in units of the one that reaches the largest weight. */
 const SHARES = [1, 0.55, 0.65, 0.75, 0.85, 0.92, 1.08, 1.18, 1.3, 1.42];
 
@@ -90,12 +126,16 @@ export function searchScale(
   ladder: Ladder,
   reaching: number,
 ): number {
-  let best = reaching, least = squaredError(x, count, ladder, best);
+  let best = reaching, least = roughError(x, count, ladder, best);
   for (let i = 1; i < SHARES.length; i++) {
     const scale = reaching * SHARES[i];
-    const error = squaredError(x, count, ladder, scale);
-    if (error < least) [best, least] = [scale, error];
+    const error = roughError(x, count, ladder, scale);
+    if (error < least) {
+      best = scale;
+      least = error;
+    }
   }
+  least = squaredError(x, count, ladder, best);
   for (let round = 0; round < ROUNDS; round++) {
     const scale = fittedScale(x, count, ladder, best);
     const error = squaredError(x, count, ladder, scale);
@@ -124,8 +164,8 @@ function fittedScale(
 }
 
 /** Codes are tried whose scale is within these shares of the one that reaches the largest weight. */
-const LEAST_SHARE = 0.7;
-const MOST_SHARE = 1.32;
+const LEAST_SHARE = 0.75;
+const MOST_SHARE = 1.6;
 
 /** The code, among ascending scales from `first` on, at which the first `count` of x lose least. */
 export function searchCode(
@@ -138,15 +178,16 @@ export function searchCode(
     return nearestCode(scales, first, searchScale(x, count, ladder, reaching));
   }
   const middle = nearestCode(scales, first, reaching);
-  let code = middle, least = squaredError(x, count, ladder, scales[code]);
   const low = LEAST_SHARE * reaching, high = MOST_SHARE * reaching;
-  for (let i = middle - 1; i >= first && scales[i] >= low; i--) {
-    const error = squaredError(x, count, ladder, scales[i]);
-    if (error < least) [code, least] = [i, error];
-  }
-  for (let i = middle + 1; scales[i] <= high; i++) {
-    const error = squaredError(x, count, ladder, scales[i]);
-    if (error < least) [code, least] = [i, error];
+  if (!(scales[middle] >= low)) return middle; // none reaches further
+  let code = middle, least = Infinity, from = middle;
+  while (from > first && scales[from - 1] >= low) from--;
+  for (let i = from; scales[i] <= high || i === middle; i++) {
+    const error = roughError(x, count, ladder, scales[i]);
+    if (error < least) {
+      code = i;
+      least = error;
+    }
   }
   return code;
 }

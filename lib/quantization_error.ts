@@ -42,7 +42,9 @@ export function quantizationError(q: QuantizedMatrix, w: Float32Array): Quantiza
 }
 
 /** Relative mean square error: 0 where nothing was lost, also of nothing. */
-export function nmseOf({ squaredError, squaredWeights }: QuantizationError): number {
+export function nmseOf(
+  { squaredError, squaredWeights }: Omit<QuantizationError, "largestError">,
+): number {
   return squaredError === 0 ? 0 : squaredError / squaredWeights;
 }
 

@@ -175,17 +175,20 @@ export function encode(
  */
 export function dequantize(q: QuantizedMatrix): Float32Array<ArrayBuffer> {
   const { rows, cols, format: { levels } } = q;
-  const w = new Float32Array(rows * cols);
+  const w = new Float32Array(rows * cols), values = new Float32Array(levels.length);
   const width = q.group === "row" ? cols : q.group;
   for (let row = 0; row < rows; row++) {
     const codes = rowCodes(q, row);
     for (let start = 0, group = 0; start < cols; start += width, group++) {
       const { positive, negative, zero } = groupScales(q, row, group);
+      for (let code = 0; code < values.length; code++) {
+        const level = levels[code] - zero;
+        const value = level * (level < 0 ? negative : positive);
+        values[code] = Math.max(-F32_MAX, Math.min(value, F32_MAX));
+      }
       const end = Math.min(start + width, cols);
       for (let column = start; column < end; column++) {
-        const level = levels[codes[column]] - zero;
-        const weight = level * (level < 0 ? negative : positive);
-        w[row * cols + column] = Math.max(-F32_MAX, Math.min(weight, F32_MAX));
+        w[row * cols + column] = values[codes[column]];
       }
     }
   }

@@ -6,11 +6,13 @@
  * @module
  */
 
+import { codeScales, factorsOf } from "./coded_scales.ts";
 import { type Format, format as formatOf } from "./format.ts";
 import type { Group, PackedShape } from "./pack.ts";
 import { nmseOf, quantizationError } from "./quantization_error.ts";
-import { quantize } from "./quantizer.ts";
+import { groupExtremes, quantize, trueScales } from "./quantizer.ts";
 import { F16_SCALES, type ScaleFormat, scaleFormat } from "./scale_format.ts";
+import { storeFactor } from "./stored_scales.ts";
 
 /** How a matrix is quantised. */
 export interface Recipe {
@@ -27,6 +29,10 @@ export interface Sample {
   readonly rows: number;
   readonly cols: number;
   readonly w: Float32Array;
+  /** The rows with the largest weights, which a factor of the tensor goes by: [some, cols]. */
+  readonly widest?: Float32Array;
+  /** Rows that it stands for. */
+  readonly outOf?: number;
 }
 
 /** What decides the sizes of W [rows, cols] by a recipe. */
@@ -37,20 +43,39 @@ export function recipeShape(
   return { rows, cols, format, group, ...(scales !== F16_SCALES && { scaleFormat: scales }) };
 }
 
-/** Relative mean square error that a recipe leaves on a sample. */
-export function recipeError({ rows, cols, w }: Sample, recipe: Recipe): number {
-  return nmseOf(quantizationError(quantize(w, { rows, cols, ...recipe }), w));
+/** Relative mean square error that a recipe leaves on a sample; a search for codes tells it itself. */
+export function recipeError(sample: Sample, recipe: Recipe): number {
+  const { rows, cols, w } = sample, { clip, factor, scales } = recipe;
+  if (!clip || scales === F16_SCALES) {
+    return nmseOf(quantizationError(quantize(w, { rows, cols, ...recipe }), w));
+  }
+  const { shape, wanted } = scalesToCode(sample, recipe);
+  const { error: squaredError } = codeScales(w, shape, wanted, { clip, factor, measure: true });
+  let squaredWeights = 0;
+  for (const weight of w) squaredWeights += weight * weight;
+  return nmseOf({ squaredError, squaredWeights });
 }
 
 /** The recipe with the factor that its tensors are to share, where its scales have one. */
-export function withFactor({ rows, cols, w }: Sample, recipe: Recipe): Recipe {
+export function withFactor(sample: Sample, recipe: Recipe): Recipe {
   if (recipe.scales.factor !== "tensor") return recipe;
-  const { factor = 1, scaleExponent } = quantize(w, { rows, cols, ...recipe });
-  return { ...recipe, factor: factor * 2 ** -scaleExponent };
+  const { cols, outOf, widest = new Float32Array() } = sample;
+  const w = new Float32Array(sample.w.length + widest.length);
+  w.set(sample.w);
+  w.set(widest, sample.w.length);
+  const { shape, wanted } = scalesToCode({ rows: w.length / cols, cols, w }, recipe);
+  const stored = factorsOf(w, shape, wanted, { ...recipe, outOf }).subarray(0, 1);
+  const { scaleExponent } = storeFactor(stored);
+  return { ...recipe, factor: stored[0] * 2 ** -scaleExponent };
+}
+
+function scalesToCode(sample: Sample, recipe: Recipe) {
+  const shape = recipeShape(sample, recipe);
+  return { shape, wanted: trueScales(groupExtremes(sample.w, shape, ""), recipe.format) };
 }
 
 /** Storages that a search under a budget tries. */
-const STORAGES = ["e1m3-row", "e2m2-row", "e1m3-tensor", "e2m2-tensor", "e4m4-tensor"];
+const STORAGES = ["e1m3-row", "e2m2-row", "e1m3-tensor", "e2m2-tensor"];
 
 /**
  * Recipes for a budget of bits a weight: Lloyd books of 3 and 4 bits on groups of 16 to 128. Those that
@@ -58,7 +83,7 @@ const STORAGES = ["e1m3-row", "e2m2-row", "e1m3-tensor", "e2m2-tensor", "e4m4-te
  */
 export function candidateRecipes(bits: number): Recipe[] {
   const families = (group: number) => [`lloyd4g${group}-asym`, "lloyd3-asym"];
-  const all = [16, 32, 64, 128].flatMap((group) =>
+  const all = [32, 16, 64, 128].flatMap((group) =>
     families(group).flatMap((name) =>
       STORAGES.map((storage) => ({
         format: formatOf(name),
@@ -72,5 +97,5 @@ export function candidateRecipes(bits: number): Recipe[] {
     format.bits + 2 * scales.bits / Number(group);
   const most = Math.max(...all.map(bitsOf)), least = Math.min(...all.map(bitsOf));
   const wanted = Math.max(least, Math.min(bits, most));
-  return all.filter((recipe) => Math.abs(bitsOf(recipe) - wanted) < 1);
+  return all.filter((recipe) => Math.abs(bitsOf(recipe) - wanted) < 0.6);
 }

@@ -66,23 +66,37 @@ interface Sides {
 
 function nearestEncoder({ grid, codes: codeOf }: Format): Encoder {
   const reach = Math.max(-grid[0], grid[grid.length - 1]);
-  const { borders, lowest } = sidesOf(grid, reach);
-  const scaled = new Float64Array(2 * BORDERS); // borders times the group's scales
-  const bucketsPerUnit = new Float64Array(2);
-  return (w, { start, end, at }, codes, ...scales) => {
-    for (let i = 0; i < 2 * BORDERS; i++) scaled[i] = borders[i] * (scales[i >> 4] || Infinity);
-    for (let side = 0; side < 2; side++) {
-      bucketsPerUnit[side] = scales[side] && (side ? -BUCKETS : BUCKETS) / (scales[side] * reach);
+  const sides = { ...sidesOf(grid, reach), codeOf, reach };
+  return (w, range, codes, above, below) => roundToNearest(w, range, codes, sides, above, below);
+}
+
+/** Of the group at hand, by side: its scale, and buckets in a unit of weight. */
+const scales = new Float64Array(2);
+const bucketsPerUnit = new Float64Array(2);
+
+/** What no closure holds runs three times as fast: its tables are loaded once. */
+function roundToNearest(
+  w: Float32Array,
+  { start, end, at }: { start: number; end: number; at: number },
+  codes: Uint8Array,
+  { borders, lowest, codeOf, reach }: Sides & { codeOf: Uint8Array; reach: number },
+  above: number,
+  below: number,
+): void {
+  scales[0] = above || Infinity;
+  scales[1] = below || Infinity;
+  bucketsPerUnit[0] = above && BUCKETS / (above * reach);
+  bucketsPerUnit[1] = below && -BUCKETS / (below * reach);
+  for (let i = start; i < end; i++) {
+    const weight = w[i];
+    const side = +(weight < 0);
+    const bucket = weight * bucketsPerUnit[side];
+    let level = lowest[side * LOWEST + (bucket < LOWEST ? bucket | 0 : BUCKETS)];
+    if (weight > borders[side * BORDERS + level] * scales[side]) {
+      do level++; while (weight > borders[side * BORDERS + level] * scales[side]);
     }
-    for (let i = start; i < end; i++) {
-      const weight = w[i];
-      const side = +(weight < 0);
-      const bucket = weight * bucketsPerUnit[side];
-      let level = lowest[side * LOWEST + (bucket < LOWEST ? bucket | 0 : BUCKETS)];
-      while (weight > scaled[side * BORDERS + level]) level++;
-      codes[at++] = codeOf[level];
-    }
-  };
+    codes[at++] = codeOf[level];
+  }
 }
 
 /** Tables of a grid that reaches to +-`reach`. With a scale of 0, weights end at the level next to 0. */

@@ -8,6 +8,7 @@
  *
  * No exponent is subnormal and none means infinity, so a kernel moves a code's bits into an f32 by one
  * shift and one sum. Only e8m0, whose bias is f32's own, has two codes that are no scale: 0 and 255.
+ * `mx` is e8m0-tensor and `nv` e5m3-tensor with scales by others' rules: see scale_rule.ts.
  *
  * 4 bits are what pays: on normal weights half the group is worth more than the bits that a wider
  * code takes, as 6 bits at groups of 32 showed, which is why there are no widths between. 8 bits serve
@@ -15,6 +16,9 @@
  *
  * @module
  */
+
+/** Whose rule gives scales: OCP's for MXFP4, NVIDIA's for NVFP4. */
+export type ScaleRule = "mx" | "nv";
 
 /** How scales are stored. */
 export interface ScaleFormat {
@@ -28,6 +32,8 @@ export interface ScaleFormat {
   readonly mantissa: number;
   /** By code, ascending, [2^bits]; empty for f16. What is not positive and finite is no scale. */
   readonly values: Float64Array<ArrayBuffer>;
+  /** Whose rule gives scales, in place of the nearest code or a search. */
+  readonly rule?: ScaleRule;
 }
 
 /** A scale is an f16: what a matrix has that says nothing else. */
@@ -40,7 +46,7 @@ export const F16_SCALES: ScaleFormat = {
 };
 
 /**
- * The storage of a name: `f16`, `eXmY-row` or `eXmY-tensor`.
+ * The storage of a name: `f16`, `eXmY-row`, `eXmY-tensor`, `mx` or `nv`.
  *
  * @throws {RangeError} if there is none of that name
  *
@@ -57,13 +63,19 @@ export function scaleFormat(name: string): ScaleFormat {
   if (name === "f16") return F16_SCALES;
   const known = formats.get(name);
   if (known) return known;
+  if (name === "mx" || name === "nv") {
+    const plain = scaleFormat(name === "mx" ? "e8m0-tensor" : "e5m3-tensor");
+    const ruled: ScaleFormat = { ...plain, name, rule: name };
+    formats.set(name, ruled);
+    return ruled;
+  }
   const [, e, m, factor] = /^e([1-8])m([0-7])-(row|tensor)$/.exec(name) ?? [];
   const [exponent, mantissa] = [Number(e), Number(m)];
   const bits = exponent + mantissa;
   if (!(bits === 4 || bits === 8) || (exponent > 5 && exponent < 8)) {
     throw new RangeError(
-      `Cannot read "${name}" as a storage of scales must be f16, or eXmY-row or eXmY-tensor of 4 ` +
-        `or 8 bits, X at most 5, or 8`,
+      `Cannot read "${name}" as a storage of scales must be f16, mx, nv, or eXmY-row or eXmY-tensor ` +
+        `of 4 or 8 bits, X at most 5, or 8`,
     );
   }
   const values = Float64Array.from({ length: 1 << bits }, (_, code) => {

@@ -8,7 +8,7 @@ const LAYERS: Record<string, string> = {
     "permission cache_folder npm report progress parse_args nearest glob json_string strict_json hashed_file " +
     "pattern_syntax pattern csv sampling statistics",
   numbers:
-    "codebook float16 dtype format scale_format pack pack_scales rounding ladder zero_point " +
+    "codebook float16 dtype format scale_format pack pack_scales rounding scale_rule ladder zero_point " +
     "group_sides scale_search stored_scales coded_scales quantizer quantization_error " +
     "recipe lloyd budget triangular layer_error weighted_clip group_rounding gptq awq " +
     "quantize_linear gram_reference",

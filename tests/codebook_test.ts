@@ -7,6 +7,7 @@ import {
   BOF4,
   BOF4S_128,
   BOF4S_64,
+  cubicLevels,
   E2M0_MAGNITUDES,
   E2M1_MAGNITUDES,
   floatMagnitudes,
@@ -63,6 +64,19 @@ test("NF4's numbers are f32 as they stand", () => {
 test("FP4 and FP3 are E2M1 and E2M0 of the generator", () => {
   assert.deepEqual(E2M1_MAGNITUDES, floatMagnitudes(2, 1));
   assert.deepEqual(E2M0_MAGNITUDES, floatMagnitudes(2, 0));
+});
+
+test("cubic levels are exact in f32, and steps between them grow from 0 on", () => {
+  for (const [first, count, bend] of [[-7, 16, 128], [-3.5, 8, 32]]) {
+    const levels = cubicLevels(first, count, bend);
+    for (const level of levels) assert.equal(Math.fround(level), level);
+    const steps = levels.slice(1).map((level, i) => level - levels[i]);
+    const middle = Math.floor(-first);
+    steps.forEach((step, i) => {
+      if (i > middle) assert.ok(step > steps[i - 1], `${steps}`);
+      if (i < middle - 1) assert.ok(step > steps[i + 1], `${steps}`);
+    });
+  }
 });
 
 test("floatMagnitudes() follows the definition of a small float", () => {

@@ -43,18 +43,72 @@ testUnless(noPackage, "examples/compare.ts tells how far 3 bits predict otherwis
   assert.match(told, /\nKL divergence {2}0\.066\d \+- 0\.006\d nats a token\n/);
 });
 
+/** Bun ends a test after 5 s unless told; these take a minute of a core and more. */
+const slow = { timeout: 600_000 };
+
+/** Numbers of a row of a table, by the row's name. */
+function numbersOf(told: string, name: string): number[] {
+  const row = told.split("\n").find((line) => line.startsWith(`${name}  `));
+  return row?.slice(name.length).trim().split(/ +/).map(Number) ?? [];
+}
+
+/** That a table says whose numbers are whose, and what two scales come to. */
+function assertNotes(told: string): void {
+  assert.match(told, /\npaper, 7B: what the AFPQ paper reports of LLaMA-2 7B .*, not ours\.\n/);
+  assert.match(told, /\nTwo scales a group of 128 tie one scale a group of 64: they cost the same/);
+  assert.match(
+    told,
+    /^recipe +bits\/weight +weight error +perplexity +over dense +\+- +paper, 7B\n/,
+  );
+}
+
 testUnless(
   noPackage ?? repeated,
   "examples/clip.ts tells what a search saves at the same bits",
   async () => {
     const told = await printed("clip", "", ["--windows", "1"]);
+    assertNotes(told);
     assert.match(told, /\nnf4-asym g128 +4\.25 +0\.0085\d* .* 5\.66\n/);
     assert.match(told, /\nlloyd4g128-asym g128, clip +4\.25 +0\.0070\d* /);
-    assert.match(told, /Two scales a group of 128 tie one scale a group of 64/);
   },
+  slow,
 );
-/** Bun ends a test after 5 s unless told; these take a minute of a core and more. */
-const slow = { timeout: 600_000 };
+
+testUnless(
+  noPackage ?? repeated,
+  "examples/matched_bits.ts tells that two scales tie smaller groups, and what goes past both",
+  async () => {
+    const told = await printed("matched_bits", "", ["--windows", "2"]);
+    assertNotes(told);
+    for (const bits of [3, 4]) {
+      const [two, one, found] = [
+        `nf${bits}, two scales, g128`,
+        `nf${bits}, one scale, g64`,
+        `--bits ${bits}.25`,
+      ].map((name) => numbersOf(told, name));
+      assert.ok(Math.abs(two[1] / one[1] - 1) < 0.01, told);
+      assert.ok(found[0] <= bits + 0.255 && found[1] < 0.65 * two[1], told);
+      assert.ok(found[4] > 0, "a standard error of the difference");
+    }
+  },
+  slow,
+);
+
+testUnless(
+  noPackage ?? repeated,
+  "examples/sweep.ts tells formats, groups and storages, MXFP4 and NVFP4 among them",
+  async () => {
+    const told = await printed("sweep", "", ["--windows", "1"]);
+    assertNotes(told);
+    const [mx, nv, small] = ["MXFP4", "NVFP4", "4-bit scales, g32, search"].map((name) => {
+      return numbersOf(told, name);
+    });
+    assert.deepEqual([mx[0], nv[0]], [4.25, 4.5]);
+    assert.ok(Math.abs(mx[1] / 0.013 - 1) < 0.1 && nv[1] < mx[1], told);
+    assert.ok(small[1] < 0.5 * mx[1], told);
+  },
+  slow,
+);
 
 testUnless(
   noPackage ?? repeated,

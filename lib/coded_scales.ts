@@ -172,7 +172,8 @@ function withFactors(
   return { bytes, scaleExponent, underflows, factor, pairs, error };
 }
 
-interface Choice {
+/** A row's scales, and where its groups' weights come from and their scales go. */
+export interface Choice {
   readonly sides: readonly Side[];
   /** True scales by code. */
   readonly scales: Float64Array;
@@ -183,7 +184,7 @@ interface Choice {
 }
 
 /** Gives the codes of the group that was gathered, and puts what they stand for into `pairs`. */
-function chooserOf(
+export function chooserOf(
   shape: PackedShape,
   { sides, scales, wanted, pairs, clip }: Choice,
 ): (pair: number) => readonly number[] {

@@ -12,8 +12,8 @@
  * largest first; groups then keep their columns and scales come from W as it was (static groups),
  * and every code is stored in its own place, so that nothing in the file tells of the order.
  *
- * Coded scales (scale_format.ts) come from W as it was, by a search for the least error of the
- * weights, and stay: their factor is one for many groups.
+ * Of coded scales (scale_format.ts) the factor comes from W as it was, since many groups share it; a
+ * group's code is searched for again when its first column is reached.
  *
  * With `clip` scales lose least of what GPTQ itself minimises: column j counts 1 / U_jj^2. A column
  * whose input was never other than 0 takes no part in the feedback and is rounded to nearest. With
@@ -22,10 +22,13 @@
  * @module
  */
 
+import { chooserOf } from "./coded_scales.ts";
 import { type Format, format as formatOf } from "./format.ts";
-import { fitGroups, packCodes, packRows, roundingOf, type StoredScales } from "./group_rounding.ts";
+import { fitGroups, packCodes, roundingOf, type StoredScales } from "./group_rounding.ts";
+import { gather, sidesOf } from "./group_sides.ts";
 import { expectGroup, type Group, groupsPerRow, type QuantizedMatrix } from "./pack.ts";
-import { groupScales, quantize } from "./quantizer.ts";
+import { groupExtremes, quantize, trueScales } from "./quantizer.ts";
+import { openMatrix, repack, rowScales } from "./repack.ts";
 import type { ScaleFormat } from "./scale_format.ts";
 import { invertUpper, type Symmetric, upperFactor } from "./triangular.ts";
 
@@ -91,7 +94,7 @@ export function gptq(w: Float32Array, h: Symmetric, options: GptqOptions): GptqR
   const u = feedback(h, cols, { damping, order, name });
   const importance = options.clip ? ownLosses(u, cols, order) : null;
   const stored = coded
-    ? { pairs: truePairs(coded), scaleExponent: 0, underflows: coded.underflows }
+    ? { pairs: openMatrix(coded).scales, scaleExponent: 0, underflows: coded.underflows }
     : fitGroups(w, shape, { name, importance: order && importance });
   return walk(w, stored, { shape, name, u, order, importance, coded });
 }
@@ -106,18 +109,8 @@ interface Walk {
   readonly order: Uint32Array | null;
   /** [cols] */
   readonly importance: Float64Array | null;
-  /** Plain rounding with coded scales, which stay; null where each group finds its own. */
+  /** Plain rounding with coded scales, whose factors stay; null where scales are f16. */
   readonly coded: QuantizedMatrix | null;
-}
-
-/** True scales of all groups, [rows, groups, 2]. */
-function truePairs(q: QuantizedMatrix): Float64Array {
-  const groups = groupsPerRow(q);
-  return Float64Array.from({ length: 2 * q.rows * groups }, (_, i) => {
-    const at = i >> 1, of = groupScales(q, Math.floor(at / groups), at % groups);
-    if (i % 2 === 0) return of.positive;
-    return q.format.scaling === "zero-point" ? of.zero : of.negative;
-  });
 }
 
 function walk(w: Float32Array, stored: StoredScales, job: Walk): GptqResult {
@@ -136,8 +129,7 @@ function walk(w: Float32Array, stored: StoredScales, job: Walk): GptqResult {
   }
   const { coded } = job;
   if (coded) {
-    const packed = packRows(codes, scales.pairs, job.shape);
-    return { matrix: { ...coded, codes: packed }, saturated: state.saturated };
+    return { matrix: repack(coded, { codes, scales: scales.pairs }), saturated: state.saturated };
   }
   const kept = { ...scales, underflows: state.underflows };
   return { matrix: packCodes(codes, kept, job.shape, job.name), saturated: state.saturated };
@@ -171,7 +163,7 @@ function roundBlock(
   const at = row * cols;
   for (let j = first; j < end; j++) {
     const column = order ? order[j] : j;
-    if (!order && !job.coded && j % width === 0) refresh(state, job, row, j);
+    if (!order && j % width === 0) refresh(state, job, row, j);
     const pair = 2 * (row * groups + Math.floor(column / width));
     const { code, value, saturated } = round(rest[at + j], pairs, pair);
     codes[at + column] = code;
@@ -183,8 +175,8 @@ function roundBlock(
 }
 
 /** Finds the scales of the group that begins at column `at` anew, from the weights as they are. */
-function refresh(state: State, { shape, importance, name }: Walk, row: number, at: number): void {
-  const { cols, format } = shape;
+function refresh(state: State, job: Walk, row: number, at: number): void {
+  const { shape, importance, name, coded } = job, { cols, format } = shape;
   const width = shape.group === "row" ? cols : shape.group;
   const w = Float32Array.from(
     state.rest.subarray(row * cols + at, row * cols + Math.min(at + width, cols)),
@@ -192,6 +184,7 @@ function refresh(state: State, { shape, importance, name }: Walk, row: number, a
   const { scaleExponent, pairs } = state.scales;
   const pair = 2 * (row * groupsPerRow(shape) + at / width);
   const own = { rows: 1, cols: w.length, format, group: "row" as const };
+  if (coded) return pairs.set(codedPair(coded, row, w, name), pair);
   const fitted = fitGroups(w, own, {
     name,
     scaleExponent,
@@ -199,6 +192,22 @@ function refresh(state: State, { shape, importance, name }: Walk, row: number, a
   });
   state.underflows += fitted.underflows;
   pairs.set(fitted.pairs, pair);
+}
+
+/** Coded scales of a group's weights, by the factor that row of `coded` has. */
+function codedPair(
+  { scaleFormat, format, ...q }: QuantizedMatrix,
+  row: number,
+  w: Float32Array,
+  name: string,
+): Float64Array {
+  const own = { rows: 1, cols: w.length, format, group: "row", scaleFormat } as const;
+  const sides = sidesOf(own), wanted = trueScales(groupExtremes(w, own, name), format);
+  const pairs = wanted.slice(), scales = rowScales({ ...q, format, scaleFormat }, row);
+  gather(w, 0, w.length, sides);
+  chooserOf(own, { sides, scales, wanted, pairs, clip: true })(0);
+  if (format.scaling === "one") pairs[1] = pairs[0];
+  return pairs;
 }
 
 /** What the errors of a block are to the columns beyond it: W -= E U. */

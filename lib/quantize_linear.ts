@@ -2,11 +2,12 @@
  * One linear's matrices, quantised by a method that knows the linear's inputs.
  *
  *   rtn        round to nearest: the paper's method, no calibration needed
- *   weighted   scales that lose least where inputs are felt: importance = mean square of the input;
- *              a row keeps its plain scales where its output's error is not less
- *   awq        scales folded first (awq.ts), then as `weighted`
- *   gptq       error feedback (gptq.ts), scales that lose least of what it minimises
- *   gptq+awq   scales folded first, then as `gptq`
+ *   weighted   scales by what the output loses (output_clip.ts), from those that lose least where
+ *              inputs are felt, importance = mean square of the input, or from plain ones, row by row
+ *   awq        inputs scaled first (awq.ts), then as `weighted`
+ *   gptq       error feedback (gptq.ts), scales that lose least of what it minimises; then codes and
+ *              scales once more, one at a time (refinement.ts)
+ *   gptq+awq   inputs scaled first, then as `gptq`
  *
  * Every matrix is told by its error of weights and of outputs, and by what plain rounding would have
  * left.
@@ -19,9 +20,11 @@ import type { Format } from "./format.ts";
 import { gptq } from "./gptq.ts";
 import { fitGroups } from "./group_rounding.ts";
 import { layerError, relativeError, rowEnergies } from "./layer_error.ts";
+import { clipByOutput } from "./output_clip.ts";
 import { codesShape, type Group, type PackedShape, type QuantizedMatrix } from "./pack.ts";
 import { type QuantizationError, quantizationError } from "./quantization_error.ts";
 import { dequantize, encode, quantize, scaleBits } from "./quantizer.ts";
+import { refine } from "./refinement.ts";
 import { F16_SCALES, type ScaleFormat } from "./scale_format.ts";
 import type { Symmetric } from "./triangular.ts";
 
@@ -71,11 +74,13 @@ export function quantizeLinear(
 ): QuantizedLinear {
   const shape = { rows, cols, format, group, name };
   const coded = scales.bits < 16;
-  const { matrix, saturated } = method.startsWith("gptq")
-    ? gptq(w, h, { ...shape, scales, factor, actOrder, clip: true })
-    : method === "rtn" || coded
-    ? { matrix: quantize(w, { ...shape, scales, factor, clip: coded }), saturated: 0 }
-    : { matrix: weighted(w, h, shape), saturated: 0 };
+  const plain = () => quantize(w, { ...shape, scales, factor, clip: coded });
+  let matrix: QuantizedMatrix, saturated = 0;
+  if (method.startsWith("gptq")) {
+    const fed = gptq(w, h, { ...shape, scales, factor, actOrder, clip: true });
+    [matrix, saturated] = [refine(fed.matrix, w, h), fed.saturated];
+  } else if (method === "rtn") matrix = plain();
+  else matrix = clipByOutput(coded ? plain() : weighted(w, h, shape), w, h);
   const outputError = relativeError(layerError(dequantize(matrix), w, h));
   return { matrix, error: quantizationError(matrix, w), outputError, saturated };
 }

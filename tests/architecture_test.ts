@@ -10,8 +10,8 @@ const LAYERS: Record<string, string> = {
   numbers:
     "codebook float16 dtype format scale_format pack pack_scales rounding scale_rule ladder zero_point " +
     "group_sides scale_search stored_scales coded_scales quantizer quantization_error " +
-    "recipe lloyd budget triangular layer_error weighted_clip group_rounding gptq awq " +
-    "quantize_linear gram_reference",
+    "recipe lloyd budget triangular layer_error weighted_clip group_rounding repack row_descent " +
+    "open_row output_clip refinement gptq awq quantize_linear gram_reference",
   gpu: "waiting gpu launch kernels self_test arithmetic native bun_webgpu bindings software_gpu " +
     "tuning_cache device timing",
   operations:

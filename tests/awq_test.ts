@@ -2,49 +2,103 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { awqScales, magnitudesOf, rootPower } from "../lib/awq.ts";
-import { formatNames } from "../lib/format.ts";
+import type { HostLayer } from "../lib/block_inputs.ts";
+import { weightsOf } from "../lib/calibrate.ts";
+import { foldScales, sharedMagnitudes } from "../lib/folding.ts";
+import { format as formatOf, formatNames } from "../lib/format.ts";
+import { clipByOutput } from "../lib/output_clip.ts";
+import { dequantize, groupScales, quantize } from "../lib/quantizer.ts";
+import { foldIntoGain, foldIntoRows, plainClip, plainSearch } from "./awq_oracle.ts";
+import { madeLayer } from "./made_layers.ts";
+import { CONFIGS } from "./made_models.ts";
 import { madeInputs, momentsOf } from "./made_moments.ts";
-import { fill, normal } from "./random.ts";
-import { dequantize, quantize } from "../lib/quantizer.ts";
+import { fill, normal, uniform } from "./random.ts";
 
 const rows = 8, cols = 64, tokens = 200;
 const x = madeInputs(cols, tokens, 3), h = momentsOf(x, cols);
+const rowsOf = (numbers: ArrayLike<number>): number[][] =>
+  Array.from(
+    { length: numbers.length / cols },
+    (_, row) => Array.from({ length: cols }, (_, j) => numbers[row * cols + j]),
+  );
 
-/** Error of the outputs themselves, token by token, with powers by Math.pow. */
-function errorAt(w: Float32Array, format: string, ratio: number): number {
-  const sizes = Float64Array.from({ length: cols }, (_, j) => {
-    let squares = 0;
-    for (let t = 0; t < tokens; t++) squares += x[t * cols + j] ** 2;
-    return Math.max(Math.sqrt(squares / tokens), 1e-4) ** ratio;
+for (const format of formatNames.filter((name) => !name.startsWith("int"))) {
+  const w = fill(rows * cols, normal(5));
+  const plain = { w: rowsOf(w), x: rowsOf(x), format: formatOf(format), group: 32 };
+
+  test(`an implementation written apart finds the same ratio and scales: ${format}`, () => {
+    const { ratio, left, scales } = awqScales([w], h, { cols, format, group: 32 });
+    const theirs = plainSearch(plain);
+    assert.equal(ratio, theirs.ratio);
+    assert.ok(left < 1 && Math.abs(left / theirs.left - 1) < 1e-5, `${left}, ${theirs.left}`);
+    scales.forEach((s, j) => assert.ok(Math.abs(s / theirs.s[j] - 1) < 1e-12));
   });
-  const middle = Math.sqrt(Math.max(...sizes) * Math.min(...sizes));
-  const s = sizes.map((size) => size / middle);
-  const scaled = w.map((value, i) => value * s[i % cols]);
-  const q = dequantize(quantize(scaled, { rows, cols, format, group: 32 }));
-  let sum = 0;
-  for (let t = 0; t < tokens; t++) {
-    for (let row = 0; row < rows; row++) {
-      let y = 0;
-      for (let j = 0; j < cols; j++) {
-        y += (q[row * cols + j] / s[j] - w[row * cols + j]) * x[t * cols + j];
-      }
-      sum += y * y;
+
+  test(`an implementation written apart clips to the same scales: ${format}`, () => {
+    const q = clipByOutput(quantize(w, { rows, cols, format, group: 32 }), w, h);
+    const values = dequantize(q);
+    for (const [row, own] of plain.w.entries()) {
+      const theirs = plainClip(own, plain);
+      const ours = theirs.pairs.map((_, group) => groupScales(q, row, group));
+      assert.deepEqual(ours.map(({ positive, negative }) => [positive, negative]), theirs.pairs);
+      const same = values.subarray(row * cols, (row + 1) * cols);
+      assert.deepEqual(same, Float32Array.from(theirs.weights));
     }
-  }
-  return sum;
-}
-
-for (const format of formatNames) {
-  test(`the search written apart, over tokens, finds the same ratio: ${format}`, () => {
-    const w = fill(rows * cols, normal(5));
-    const { ratio, left } = awqScales([w], h, { cols, format, group: 32 });
-    const errors = Array.from({ length: 20 }, (_, i) => errorAt(w, format, i / 20));
-    // ratios are rounded to 1/1024, so two of nearly equal error may change places
-    const theirs = Math.min(...errors) / errors[0];
-    assert.ok(Math.abs(left - theirs) < 0.03, `${left} at ${ratio}, ${theirs}`);
-    assert.ok(left < 1);
   });
 }
+
+for (const linear of ["qkv", "gateUp", "output", "down"] as const) {
+  test(`an implementation written apart folds to the same numbers: ${linear}`, () => {
+    const { layer, config } = madeLayer(CONFIGS["llama"], "F32");
+    const folded = { ...layer }, { cols } = layer[linear].parts[0];
+    const wanted = sharedMagnitudes(
+      Float64Array.from(fill(cols, uniform(1)), (u) => 0.25 + 4 * u),
+      linear,
+      config,
+    );
+    const s = [...foldScales(folded, linear, wanted, { config, dtype: "F32" })];
+    const matrix = (of: HostLayer, name: "qkv" | "output" | "gateUp" | "down", part: number) => {
+      const { cols } = of[name].parts[part], w = weightsOf(of[name].parts[part]);
+      return Array.from(
+        { length: w.length / cols },
+        (_, i) => [...w.slice(i * cols, (i + 1) * cols)],
+      );
+    };
+    const near = (ours: ArrayLike<number>, theirs: number[]) =>
+      theirs.forEach((v, i) => assert.ok(Math.abs(ours[i] - v) <= 2 ** -22 * Math.abs(v)));
+    if (linear === "qkv" || linear === "gateUp") {
+      const norm = linear === "qkv" ? "attentionNorm" : "mlpNorm";
+      for (let part = 0; part < layer[linear].parts.length; part++) {
+        const theirs = foldIntoGain(matrix(layer, linear, part), [...layer[norm]], s);
+        near(matrix(folded, linear, part).flat(), theirs.w.flat());
+        near(folded[norm], theirs.gain);
+      }
+      return;
+    }
+    const [producer, part] = linear === "output" ? ["qkv", 2] as const : ["gateUp", 1] as const;
+    // query heads that share a head of v share its scales
+    const { heads, kvHeads, headDim } = config, spread = linear === "output" ? heads / kvHeads : 1;
+    const own = s.filter((_, i) => Math.floor(i / headDim) % spread === 0);
+    const theirs = foldIntoRows(matrix(layer, linear, 0), matrix(layer, producer, part), {
+      s,
+      own,
+    });
+    near(matrix(folded, producer, part).flat(), theirs.before.flat());
+    near(matrix(folded, linear, 0).flat(), theirs.w.flat());
+  });
+}
+
+test("of many rows some are looked at, and find nearly what all find", () => {
+  const w = fill(300 * cols, normal(5)), options = { cols, format: "nf3-asym", group: 32 } as const;
+  const { ratio, left } = awqScales([w], h, options);
+  const all = Array.from(
+    { length: 20 },
+    (_, i) => awqScales([w.slice(15 * i * cols, 15 * (i + 1) * cols)], h, options),
+  );
+  const mean = all.reduce((sum, one) => sum + one.ratio, 0) / 20;
+  assert.ok(Math.abs(ratio - mean) < 0.2, `${ratio}, ${mean}`);
+  assert.ok(left < 0.95);
+});
 
 test("matrices that share inputs share the scales that serve both", () => {
   const [a, b] = [fill(rows * cols, normal(6)), fill(rows * cols, normal(7))];

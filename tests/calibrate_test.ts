@@ -10,6 +10,7 @@ import { gptq } from "../lib/gptq.ts";
 import { openModelConfig } from "../lib/model_config.ts";
 import { embed } from "../lib/pointwise_reference.ts";
 import { quantize } from "../lib/quantizer.ts";
+import { refine } from "../lib/refinement.ts";
 import { inFolder } from "./made_checkpoints.ts";
 import { madeLayer } from "./made_layers.ts";
 import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
@@ -56,7 +57,8 @@ for (
         const parts = layer[linear].parts.map((part) => {
           const { name, rows, cols } = part;
           const options = { name, rows, cols, format, group: 16 as const, clip: true };
-          const { matrix } = gptq(weightsOf(part), h, options);
+          const w = weightsOf(part);
+          const matrix = refine(gptq(w, h, options).matrix, w, h);
           assert.deepEqual(store.blocks[0].matrices.get(name), matrix);
           return matrix;
         });

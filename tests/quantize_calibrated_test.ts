@@ -25,7 +25,7 @@ const text = Array.from({ length: 200 }, () => "abcde"[Math.floor(5 * next())]).
 const base = { text, device, context: 16, format: "nf3-asym", group: 32 } as const;
 /** The made model, and what Deno and Bun both make of it. */
 const MODEL = "38630d2ad633eddac2b3adf35ab01dde874c8e2e176ebd559ba31ce3138334bf";
-const QUANTIZED = "d2ec4c70c5541c00170db422209b0bbd9c21c8bac992cee2cd53e26bb11f703a";
+const QUANTIZED = "3b70a7db7fffcb5a257ce2fddb8360e3ed813768633d48fac5d013ae1f0587b8";
 const calibrated = methods.filter((method) => method !== "rtn");
 
 for (const method of calibrated) {

@@ -2,53 +2,21 @@
 import assert from "node:assert/strict";
 import { blocksOnCpu } from "../lib/block_inputs.ts";
 import { blocksOnGpu } from "../lib/block_inputs_gpu.ts";
-import { gram } from "../lib/gram_reference.ts";
-import { kernelFor } from "../lib/kernels.ts";
-import { allocate, download, run, upload } from "../lib/launch.ts";
 import { linearNames } from "../lib/ops.ts";
-import { UNIFORM } from "../lib/resident.ts";
 import { weightsOf } from "../lib/calibrate.ts";
 import { quantize } from "../lib/quantizer.ts";
 import { gpuTest } from "./gpu_devices.ts";
+import { gramAgrees } from "./linear_cases.ts";
 import { madeLayer } from "./made_layers.ts";
 import { CONFIGS } from "./made_models.ts";
 import { fill, normal } from "./random.ts";
 
 gpuTest(
   "gram adds X^T X to H within its bound, at widths and runs that leave rests",
-  async (gpu) => {
+  async (_gpu, device) => {
     // one number; a tile and its edge; runs of 16 tokens and a rest; more than one tile
-    for (const [tokens, cols, stride] of [[1, 1, 1], [16, 32, 32], [19, 33, 64], [40, 100, 100]]) {
-      const x = fill(tokens * stride, normal(cols)); // columns from `cols` on are not zero here
-      const own = Float32Array.from({ length: tokens * cols }, (_, i) => {
-        return x[Math.floor(i / cols) * stride + i % cols];
-      });
-      const h = await allocate(gpu, 4 * cols * cols);
-      const buffers = [await upload(gpu, x), h];
-      buffers.push(await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM));
-      const launch = {
-        constants: { COLS: cols, STRIDE: stride },
-        buffers,
-        workgroups: Math.ceil(cols / 32) ** 2,
-      };
-      for (let times = 0; times < 2; times++) {
-        await run(
-          gpu,
-          kernelFor("gram", gpu.features),
-          launch,
-        );
-      }
-      const [wanted, sizes] = [new Float64Array(cols * cols), new Float64Array(cols * cols)];
-      for (let times = 0; times < 2; times++) gram(wanted, own, cols);
-      gram(sizes, own.map(Math.abs), cols);
-      (await download(gpu, h)).forEach((value, i) => {
-        const bound = 2 * (tokens + 2) * 2 ** -24 * 2 * sizes[i];
-        assert.ok(
-          Math.abs(value - wanted[i]) <= bound,
-          `${value}, ${wanted[i]} at ${i} of ${cols}`,
-        );
-      });
-      for (const buffer of buffers) buffer.destroy();
+    for (const shape of [[1, 1, 1], [16, 32, 32], [19, 33, 64], [40, 100, 100]] as const) {
+      await gramAgrees(device, shape);
     }
   },
 );

@@ -10,11 +10,15 @@
 import assert from "node:assert/strict";
 import type { Device } from "../lib/device.ts";
 import { narrow } from "../lib/float16.ts";
+import { gram } from "../lib/gram_reference.ts";
+import { kernelFor } from "../lib/kernels.ts";
+import { allocate, download, run, upload } from "../lib/launch.ts";
 import * as linear from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
 import type { DenseMatrix } from "../lib/linear_reference.ts";
 import type { Group, QuantizedMatrix } from "../lib/pack.ts";
 import { dequantize, quantize } from "../lib/quantizer.ts";
+import { UNIFORM } from "../lib/resident.ts";
 import { fill, normal, uniform } from "./random.ts";
 
 /** One format for each pair of decode and scaling: all that a kernel can tell apart. */
@@ -153,6 +157,34 @@ export async function denseAgrees(device: Device, w: DenseMatrix, batch: number)
     ? await linear.denseMatvec(device, w, x)
     : await linear.denseMatmul(device, w, x, batch);
   within(y, wanted, reference.denseBound(w, x, batch));
+}
+
+/**
+ * gram, run twice over x [tokens, stride], adds X^T X of its first `cols` columns to H each time; what
+ * lies beyond the columns and the tokens is not 0.
+ */
+export async function gramAgrees(
+  { gpu }: Device,
+  [count, cols, stride]: readonly [number, number, number],
+): Promise<void> {
+  const x = fill((count + 16) * stride, normal(cols));
+  const own = Float32Array.from({ length: count * cols }, (_, i) => {
+    return x[Math.floor(i / cols) * stride + i % cols];
+  });
+  const h = await allocate(gpu!, 4 * cols * cols);
+  const step = await upload(gpu!, Uint32Array.of(count, 0, 0, 4), UNIFORM);
+  const buffers = [await upload(gpu!, x), h, step];
+  const constants = { COLS: cols, STRIDE: stride };
+  const launch = { constants, buffers, workgroups: Math.ceil(cols / 32) ** 2 };
+  const [wanted, sizes] = [new Float64Array(cols * cols), new Float64Array(cols * cols)];
+  for (let times = 0; times < 2; times++) {
+    await run(gpu!, kernelFor("gram", gpu!.features), launch);
+    gram(wanted, own, cols);
+    gram(sizes, own.map(Math.abs), cols);
+  }
+  const y = await download(gpu!, h);
+  for (const buffer of buffers) buffer.destroy();
+  within(y, Float32Array.from(wanted), sizes.map((size) => 2 * (count + 2) * 2 ** -24 * size));
 }
 
 /** W with scale pairs of a given ratio: a weight of every code, the small side 1 / ratio as large. */

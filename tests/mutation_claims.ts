@@ -24,6 +24,7 @@ import {
   denseAgrees,
   denseWeights,
   dequantiseAgrees,
+  gramAgrees,
   matmulAgrees,
   matvecAgrees,
   tokens,
@@ -87,6 +88,9 @@ export const slices: Claim = async (device) => {
   const y = await linear.matvec(device, await linear.load(device, q, 20), x, { bias });
   within(y, reference.matvec(q, x, { bias }), reference.matvecBound(q, x).map((b) => b + 1e-6));
 };
+
+/** Second moments, of more tokens than a run of 16 and more columns than a tile. */
+export const moments: Claim = (device) => gramAgrees(device, [19, 40, 64]);
 
 /** A whole small network against the oracle: its own kernels are broken one by one. */
 export const network =

@@ -90,8 +90,8 @@ export function awqScales(
   return found;
 }
 
-/** At most `ROWS` rows, evenly spread. */
-function someRows(w: Float32Array, cols: number): Float32Array {
+/** At most 64 rows of W [rows, cols], evenly spread. */
+export function someRows(w: Float32Array, cols: number): Float32Array {
   const rows = w.length / cols;
   if (rows <= ROWS) return w;
   const some = new Float32Array(ROWS * cols);

@@ -5,7 +5,8 @@
  *   hidden = embedding of all windows
  *   for each block: its weights dense, from the checkpoint
  *     awq     second moments of all four linears' inputs -> scales, folded into the block
- *     linears second moments of one linear's inputs -> its matrices quantised, put in their place
+ *     linears second moments of one linear's inputs -> its matrices quantised, put in their place;
+ *             fitted codebooks are fitted again, by where these inputs are felt
  *     hidden  = what the quantised block makes of it; the block goes into the store
  *
  * In memory are one block, the moments of one linear (of four while scales are searched) and the
@@ -14,7 +15,7 @@
  * @module
  */
 
-import { awqScales, magnitudesOf } from "./awq.ts";
+import { awqScales, magnitudesOf, someRows } from "./awq.ts";
 import type { HostLayer, InputMoments, StartBlock } from "./block_inputs.ts";
 import type { BlockStore, StoredBlock } from "./block_store.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -22,9 +23,11 @@ import type { CpuWeight } from "./cpu_ops.ts";
 import type { FloatDtype } from "./float16.ts";
 import { widen } from "./float16.ts";
 import { foldScales, sharedMagnitudes } from "./folding.ts";
+import type { Format } from "./format.ts";
 import { layerError, relativeError } from "./layer_error.ts";
 import { hostKeeper } from "./llama_cpu.ts";
 import { denseRow, type Matrix } from "./linear_reference.ts";
+import { fitLevels } from "./lloyd.ts";
 import { weightReader } from "./model.ts";
 import type { ModelConfig } from "./model_config.ts";
 import { type LayerWeights, type LinearName, linearNames } from "./ops.ts";
@@ -33,6 +36,7 @@ import type { QuantizationError } from "./quantization_error.ts";
 import { type LinearOptions, quantizeLinear } from "./quantize_linear.ts";
 import { dequantize, quantize } from "./quantizer.ts";
 import type { Recipe } from "./recipe.ts";
+import type { Symmetric } from "./triangular.ts";
 
 /** What became of one matrix. */
 export interface MatrixReport {
@@ -53,6 +57,8 @@ export interface CalibrationJob extends LinearOptions {
   readonly chosen: ReadonlySet<string>;
   /** What each of them is quantised as, where it is not `format` and `group` for all. */
   readonly recipes?: ReadonlyMap<string, Recipe>;
+  /** Whether the recipes' codebooks were fitted, to weights alone. */
+  readonly codebook?: "lloyd" | "special";
   /** Token ids of the calibration text. */
   readonly windows: readonly Uint32Array[];
   readonly start: StartBlock;
@@ -113,19 +119,34 @@ function quantizeParts(
   { h }: InputMoments,
   results: Map<string, { matrix: Matrix; report: MatrixReport }>,
 ): void {
+  const levels = feltLevels(job, layer[linear].parts, h);
   const parts = layer[linear].parts.map((part, i) => {
     if (!job.chosen.has(part.name)) return part;
     const { name, rows, cols } = part;
     const w = weightsOf(part);
+    const recipe = recipeOf(job, name);
     const { matrix, ...report } = quantizeLinear({ name, rows, cols, w }, h, {
       ...job,
-      ...recipeOf(job, name),
+      ...recipe,
+      format: levels ?? recipe.format,
     });
     const plainOutputError = relativeError(layerError(weightsOf(plain[linear].parts[i]), w, h));
     results.set(name, { matrix, report: { name, ...report, plainOutputError } });
     return matrix;
   });
   layer[linear] = { ...layer[linear], parts };
+}
+
+/** The codebook that the parts of a linear share, fitted where inputs are felt; null if none was. */
+function feltLevels(job: CalibrationJob, parts: readonly Matrix[], h: Symmetric): Format | null {
+  const own = parts.filter(({ name }) => job.chosen.has(name));
+  const recipe = own.length > 0 ? job.recipes?.get(own[0].name) : undefined;
+  if (job.codebook !== "lloyd" || !recipe?.format.name.startsWith("custom:")) return null;
+  const { cols } = own[0], samples = own.map((part) => someRows(weightsOf(part), cols));
+  const w = new Float32Array(samples.reduce((sum, { length }) => sum + length, 0));
+  samples.reduce((at, sample) => (w.set(sample, at), at + sample.length), 0);
+  const importance = Float64Array.from({ length: cols }, (_, j) => h[j * cols + j]);
+  return fitLevels({ rows: w.length / cols, cols, w }, recipe, importance);
 }
 
 /** What a matrix is quantised as. */

@@ -2,7 +2,8 @@
  * A codebook fitted to the weights it is for (Lloyd's iteration): scales and codes by the levels, then
  * each level to where its weights lose least, some rounds of both.
  *
- *   level = sum(w s) / sum(s^2)   over the weights of its code, s their scale
+ *   level = sum(d w s) / sum(d s^2)   over the weights of its code, s their scale, d how much the
+ *                                     error of their column counts: as much as any unless told
  *
  * 0 stays 0 and an end that is 1 stays 1, so that levels and scales do not drift together. The levels
  * are f16, 16 bits each in a file: the format is a `custom:` one.
@@ -34,7 +35,11 @@ const ROUNDS = 6;
  * assert.ok(fitted.grid.includes(0.5) && fitted.grid.includes(-0.5));
  * ```
  */
-export function fitLevels(sample: Sample, recipe: Recipe): Format {
+export function fitLevels(
+  sample: Sample,
+  recipe: Recipe,
+  importance: ArrayLike<number> | null = null,
+): Format {
   let { format } = recipe;
   if (format.scaling === "zero-point") return format;
   const symmetric = format.scaling === "one";
@@ -44,13 +49,17 @@ export function fitLevels(sample: Sample, recipe: Recipe): Format {
     const levels = grid.map((level) => f16Value(f16Bits(level)));
     if (new Set(levels).size < levels.length) return format; // two have met
     format = customFormat(levels, { symmetric });
-    if (round + 1 < ROUNDS) grid = fittedLevels(sample, { ...recipe, format });
+    if (round + 1 < ROUNDS) grid = fittedLevels(sample, { ...recipe, format }, importance);
   }
   return format;
 }
 
 /** Levels of a table that lose least with the scales and codes that they give. */
-function fittedLevels({ rows, cols, w }: Sample, recipe: Recipe): number[] {
+function fittedLevels(
+  { rows, cols, w }: Sample,
+  recipe: Recipe,
+  importance: ArrayLike<number> | null,
+): number[] {
   const q = quantize(w, { rows, cols, ...recipe });
   const { grid } = recipe.format;
   const products = new Float64Array(grid.length), squares = new Float64Array(grid.length);
@@ -61,8 +70,9 @@ function fittedLevels({ rows, cols, w }: Sample, recipe: Recipe): number[] {
       const { positive, negative } = groupScales(q, row, group);
       for (let column = start; column < Math.min(start + width, cols); column++) {
         const code = codes[column], scale = grid[code] < 0 ? negative : positive;
-        products[code] += w[row * cols + column] * scale;
-        squares[code] += scale * scale;
+        const counted = importance ? importance[column] * scale : scale;
+        products[code] += counted * w[row * cols + column];
+        squares[code] += counted * scale;
       }
     }
   }

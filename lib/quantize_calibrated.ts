@@ -98,6 +98,7 @@ export async function quantizeCalibrated(
       actOrder: options.actOrder,
       chosen: new Set(chosen.keys()),
       recipes,
+      codebook: options.codebook,
       windows,
       store,
       start: options.device.gpu
@@ -158,13 +159,13 @@ type Job = Awaited<ReturnType<typeof prepareJob>>;
 /** Everything that the blocks depend on, in one text. */
 async function keyOf(
   { checkpoint, config, recipes, windows }: Job,
-  { method, actOrder = false, device }: CalibratedOptions,
+  { method, actOrder = false, codebook, device }: CalibratedOptions,
 ): Promise<string> {
   const files = [];
   for (const { path } of checkpoint.files) files.push(await hashChunks(fileChunks(path)));
   const ids = sha256(JSON.stringify(windows.map((window) => [...window])));
   const on = device.gpu ? `${device.adapter} ${device.backend}` : "cpu";
-  const how = { layout: LAYOUT_VERSION, method, actOrder, on };
+  const how = { layout: LAYOUT_VERSION, method, actOrder, codebook, on };
   const chosen = [...recipes].map(([name, { format, group, scales, factor }]) => {
     return [name, format.name, group, scales.name, factor];
   });
@@ -176,13 +177,15 @@ async function preparedFrom(
   { checkpoint, config, recipes }: Job,
   store: BlockStore<MatrixReport[]>,
 ): Promise<{ prepared: PreparedTensors; reports: MatrixReport[] }> {
-  const matrices = new Map(), vectors = new Map();
+  const matrices = new Map(), vectors = new Map(), fitted = new Map(recipes);
   const reports: MatrixReport[] = [];
   for (let at = 0; at < config.layers; at++) {
     const block = await store.read(at);
     for (const report of block.report) {
       const read = async () => (await store.read(at)).matrices.get(report.name)!;
       matrices.set(report.name, { read, error: report.error });
+      const { format } = block.matrices.get(report.name)!;
+      fitted.set(report.name, { ...recipes.get(report.name)!, format });
     }
     for (const [name, values] of block.vectors) {
       const dtype = checkpoint.tensors.get(name)!.dtype as FloatDtype;
@@ -190,7 +193,7 @@ async function preparedFrom(
     }
     reports.push(...block.report);
   }
-  return { prepared: { matrices, vectors, recipes }, reports };
+  return { prepared: { matrices, vectors, recipes: fitted }, reports };
 }
 
 /** A store without a block goes; one with blocks is told of. */

@@ -2,12 +2,14 @@
  * What GPTQ leaves, made less by going over it again: one number of a row at a time, the others as they
  * are, takes the value at which the output of W loses least (coordinate descent).
  *
- *   minimise   d H d^T, d = w' - w, H damped as GPTQ's      r = H d
+ *   minimise   d H d^T, d = w' - w, H's diagonal times 1.2      r = H d
  *   scale      codes fixed, s + the best multiple of its levels, as near as it can be stored
  *   code       column j wants w'_j - r_j / H_jj, and takes the level nearest to that
  *
  * GPTQ visits a column once, and knows nothing then of how later ones will be rounded; here each does.
- * Only what loses less is taken. With a diagonal H every code is nearest already and stays.
+ * Only what loses less is taken. What columns do together a text tells less surely than what each does
+ * alone, hence the 1.2: it costs 1 % on the text and saves 1 to 2 % on others, with 24 windows. With a
+ * diagonal H every code is nearest already and stays.
  *
  * @module
  */
@@ -28,7 +30,7 @@ const NEARER = 1 - 2 ** -20;
 
 /** How {@linkcode refine} goes. */
 export interface RefinementOptions {
-  /** Added to H's diagonal, as a share of its mean; 0.01 unless told. */
+  /** Added to H's diagonal, as a share of it; 0.2 unless told. */
   readonly damping?: number;
   /** Whether scales change as well; they do unless told. */
   readonly scales?: boolean;
@@ -54,7 +56,7 @@ export function refine(
   q: QuantizedMatrix,
   w: Float32Array,
   h: Symmetric,
-  { damping = 0.01, scales = true }: RefinementOptions = {},
+  { damping = 0.2, scales = true }: RefinementOptions = {},
 ): QuantizedMatrix {
   const levels = noChange(q.cols);
   return eachOpenRow(q, w, damped(h, q.cols, damping), (row) => {
@@ -68,9 +70,7 @@ export function refine(
 
 function damped(h: Symmetric, cols: number, share: number): Float64Array {
   const own = Float64Array.from(h);
-  let mean = 0;
-  for (let j = 0; j < cols; j++) mean += h[j * cols + j] / cols;
-  for (let j = 0; j < cols; j++) own[j * cols + j] += share * mean;
+  for (let j = 0; j < cols; j++) own[j * cols + j] *= 1 + share;
   return own;
 }
 

@@ -1,7 +1,8 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { codebookBits, format } from "../lib/format.ts";
+import { codebookBits, type Format, format } from "../lib/format.ts";
 import { fitLevels } from "../lib/lloyd.ts";
+import { dequantize, quantize } from "../lib/quantizer.ts";
 import { type Recipe, recipeError } from "../lib/recipe.ts";
 import { scaleFormat } from "../lib/scale_format.ts";
 import { fill, normal } from "./random.ts";
@@ -49,4 +50,19 @@ test("one scale stays one, e2m1 becomes a table, integers with a zero-point stay
   assert.equal(fitLevels(even, recipe("nf3-sym", 32)).scaling, "one");
   assert.equal(fitLevels(even, recipe("fp4-asym", 32)).decode, "table");
   assert.equal(fitLevels(even, recipe("int4-asym", 32)).name, "int4-asym");
+});
+
+test("levels fitted where inputs are felt lose less there, and more in all", () => {
+  // half of the columns hold weights of another shape, and count a thousand times
+  const cols = 64, next = normal(11);
+  const w = Float32Array.from({ length: 512 * cols }, (_, i) => i % 2 === 0 ? next() ** 3 : next());
+  const importance = Float64Array.from({ length: cols }, (_, j) => j % 2 === 0 ? 1000 : 1);
+  const rows = { rows: 512, cols, w }, plain = recipe("lloyd4g32-asym", 32);
+  const [all, felt] = [fitLevels(rows, plain), fitLevels(rows, plain, importance)];
+  const error = (format: Format, only: (j: number) => boolean) => {
+    const q = dequantize(quantize(w, { rows: 512, cols, ...plain, format }));
+    return q.reduce((sum, v, i) => sum + (only(i % cols) ? (v - w[i]) ** 2 : 0), 0);
+  };
+  assert.ok(error(felt, (j) => j % 2 === 0) < 0.99 * error(all, (j) => j % 2 === 0));
+  assert.ok(error(felt, () => true) > error(all, () => true));
 });

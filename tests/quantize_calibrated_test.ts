@@ -9,6 +9,7 @@ import { sha256 } from "../lib/hashed_file.ts";
 import { loadModel } from "../lib/llama.ts";
 import { packedTensors, readPacked } from "../lib/packed_tensors.ts";
 import { type CalibratedOptions, quantizeCalibrated } from "../lib/quantize_calibrated.ts";
+import { quantizeCheckpoint } from "../lib/quantize_checkpoint.ts";
 import { methods } from "../lib/quantize_linear.ts";
 import { quantize } from "../lib/quantizer.ts";
 import { verifyCheckpoint } from "../lib/verify_checkpoint.ts";
@@ -25,7 +26,7 @@ const text = Array.from({ length: 200 }, () => "abcde"[Math.floor(5 * next())]).
 const base = { text, device, context: 16, format: "nf3-asym", group: 32 } as const;
 /** The made model, and what Deno and Bun both make of it. */
 const MODEL = "38630d2ad633eddac2b3adf35ab01dde874c8e2e176ebd559ba31ce3138334bf";
-const QUANTIZED = "3b70a7db7fffcb5a257ce2fddb8360e3ed813768633d48fac5d013ae1f0587b8";
+const QUANTIZED = "20aceb9133a7f960231f913899e0483c0056c49722549daeb29b9b434d9366e7";
 const calibrated = methods.filter((method) => method !== "rtn");
 
 for (const method of calibrated) {
@@ -65,6 +66,39 @@ testUnless(
         const packed = (await openCheckpoint(at(method))).files.flatMap(packedTensors);
         assert.ok(packed.every(({ scaleFormat }) => scaleFormat), "scales are codes");
         assert.deepEqual((await verifyCheckpoint(at(method))).faults, []);
+      }
+    }),
+);
+
+testUnless(
+  noPackage,
+  "fitted codebooks are fitted again where inputs are felt, and shared by what shares inputs",
+  () =>
+    inFolder(async (at) => {
+      await writeTalkingModel(at("m"));
+      const books = async (method: "weighted" | "gptq", codebook?: "lloyd") => {
+        const options = { ...base, group: 16, method, codebook, force: true } as const;
+        const { reports } = await quantizeCalibrated(at("m"), at("q"), options);
+        for (const { name, outputError, plainOutputError } of reports) {
+          assert.ok(outputError < plainOutputError, `${name}: ${outputError}, ${plainOutputError}`);
+        }
+        assert.deepEqual((await verifyCheckpoint(at("q"))).faults, []);
+        const packed = (await openCheckpoint(at("q"))).files.flatMap(packedTensors);
+        return new Map(packed.map(({ name, format }) => [name, format.name]));
+      };
+      await quantizeCheckpoint(at("m"), at("p"), { ...base, group: 16, codebook: "lloyd" });
+      const plain = new Map(
+        (await openCheckpoint(at("p"))).files.flatMap(packedTensors).map((
+          q,
+        ) => [q.name, q.format.name]),
+      );
+      for (const method of ["weighted", "gptq"] as const) {
+        const felt = await books(method, "lloyd");
+        const name = (linear: string) => `model.layers.1.${linear}_proj.weight`;
+        assert.match(felt.get(name("mlp.down"))!, /^custom:/);
+        assert.notEqual(felt.get(name("mlp.down")), plain.get(name("mlp.down")));
+        assert.equal(felt.get(name("self_attn.q")), felt.get(name("self_attn.v")));
+        assert.equal(felt.get(name("mlp.gate")), felt.get(name("mlp.up")));
       }
     }),
 );

@@ -55,7 +55,7 @@ test("one scale stays one, e2m1 becomes a table, integers with a zero-point stay
 test("levels fitted where inputs are felt lose less there, and more in all", () => {
   // half of the columns hold weights of another shape, and count a thousand times
   const cols = 64, next = normal(11);
-  const w = Float32Array.from({ length: 512 * cols }, (_, i) => i % 2 === 0 ? next() ** 3 : next());
+  const w = Float32Array.from({ length: 512 * cols }, (_, i) => i % 2 === 0 ? next() / 3 : next());
   const importance = Float64Array.from({ length: cols }, (_, j) => j % 2 === 0 ? 1000 : 1);
   const rows = { rows: 512, cols, w }, plain = recipe("lloyd4g32-asym", 32);
   const [all, felt] = [fitLevels(rows, plain), fitLevels(rows, plain, importance)];
@@ -63,6 +63,7 @@ test("levels fitted where inputs are felt lose less there, and more in all", () 
     const q = dequantize(quantize(w, { rows: 512, cols, ...plain, format }));
     return q.reduce((sum, v, i) => sum + (only(i % cols) ? (v - w[i]) ** 2 : 0), 0);
   };
-  assert.ok(error(felt, (j) => j % 2 === 0) < 0.99 * error(all, (j) => j % 2 === 0));
+  const [ours, theirs] = [felt, all].map((book) => error(book, (j) => j % 2 === 0));
+  assert.ok(ours < 0.95 * theirs, `${ours}, ${theirs}`);
   assert.ok(error(felt, () => true) > error(all, () => true));
 });

@@ -1,16 +1,16 @@
 /**
  * The two scales of AFPQ inside AWQ: 3 bits, inputs that are felt most scaled up before rounding and
- * extremes clipped by how much they are felt, each side of zero for itself where there are two scales.
+ * extremes clipped by what the output loses, each side of zero for itself where there are two scales.
  *
  * You will see the same table as in gptq.ts, with `weighted` (the clip alone), `awq`, and awq stacked
  * with gptq. The demo's model is small and has no outlying inputs, so the scales of awq bring it
- * little beyond the clip.
+ * nothing beyond the clip.
  *
  *   s_j = m_j^r / sqrt(max s min s), r of 20 by the error of the output; W diag(s) is rounded, 1 / s
  *   goes into the norm or the linear before
  *
- *   deno run -A examples/awq.ts [--full]         some four minutes; --full: more text, half an hour
- *   bun examples/awq.ts [--full]
+ *   deno run -A examples/awq.ts [4 6 | --full]     three minutes: windows to calibrate and to score
+ *   bun examples/awq.ts [4 6 | --full]             --full: more of both, half an hour
  *
  * @module
  */
@@ -23,7 +23,7 @@ const rows = await scoredRows([
   { method: "awq", format: "nf3-asym", group: 128 },
   { method: "awq", format: "nf3-sym", group: 64 },
   { method: "gptq+awq", format: "nf3-asym", group: 128 },
-]);
+], [4, 6]);
 console.log(await renderTable(rows));
 
 console.log("The AFPQ paper's own numbers, not ours: LLaMA-2-70B, 3 bits, WikiText-2 perplexity\n");

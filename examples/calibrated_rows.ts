@@ -29,13 +29,19 @@ export interface Way {
   readonly group: Group;
 }
 
-/** Windows of 256 tokens: 8 to calibrate and 6 to score unless told, with `--full` 64 and all. */
-const full = process.argv.includes("--full");
-const told = process.argv.slice(2).map(Number).filter((count) => count > 0);
-const [CALIBRATED = 8, SCORED = 6] = full ? [64, Infinity] : told;
+/** Windows of 256 tokens to calibrate and to score: `usual` unless told, with `--full` 64 and all. */
+function windowsAsked(usual: readonly [number, number]): readonly number[] {
+  if (process.argv.includes("--full")) return [64, Infinity];
+  const told = process.argv.slice(2).map(Number).filter((count) => count > 0);
+  return [...told, ...usual.slice(told.length)];
+}
 
 /** Rows of all ways, dense first. */
-export async function scoredRows(ways: readonly Way[]): Promise<Row[]> {
+export async function scoredRows(
+  ways: readonly Way[],
+  usual: readonly [calibrated: number, scored: number] = [8, 6],
+): Promise<Row[]> {
+  const [calibrated, scored] = windowsAsked(usual);
   const folder = await tinyLlamaFolder();
   const work = await mkdtemp(join(tmpdir(), "afpq-"));
   const device = await openDevice({ binding: "cpu" });
@@ -43,7 +49,7 @@ export async function scoredRows(ways: readonly Way[]): Promise<Row[]> {
     const text = await readFile(join(folder, "calibration.txt"), "utf8");
     const heldOut = await readFile(join(folder, "heldout.txt"), "utf8");
     const tokenizer = await openTokenizer(folder);
-    const cut = textWindows(tokenizer, heldOut, { context: 256, windows: SCORED });
+    const cut = textWindows(tokenizer, heldOut, { context: 256, windows: scored });
     const score = (path: string) => scoreFolder(device, path, cut);
     const dense = await score(folder);
     const rows: Row[] = [row("dense", 16, 0, 0, dense, dense)];
@@ -54,7 +60,7 @@ export async function scoredRows(ways: readonly Way[]): Promise<Row[]> {
         ? { ...await quantizeCheckpoint(folder, out, shape), reports: [] }
         : await quantizeCalibrated(folder, out, {
           ...shape,
-          ...{ method, device, text, windows: CALIBRATED },
+          ...{ method, device, text, windows: calibrated },
         });
       const shares = reports.map(({ outputError, plainOutputError }) =>
         outputError / plainOutputError

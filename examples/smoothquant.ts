@@ -9,8 +9,8 @@
  *
  *   s_j = sqrt(max |x_j| / max |w_j|); W diag(s) is rounded, 1 / s goes into what makes the inputs
  *
- *   deno run -A examples/smoothquant.ts [--full]     about a minute; --full: more text
- *   bun examples/smoothquant.ts [--full]
+ *   deno run -A examples/smoothquant.ts [2 5 | --full]     about a minute: windows to smooth by, to score
+ *   bun examples/smoothquant.ts [2 5 | --full]             --full: more text
  *
  * @module
  */
@@ -31,13 +31,15 @@ import {
 } from "../mod.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
-const full = process.argv.includes("--full");
+const [smoothing = 2, scored = 5] = process.argv.includes("--full")
+  ? [16, Infinity]
+  : process.argv.slice(2).map(Number);
 const folder = await tinyLlamaFolder();
 const tokenizer = await openTokenizer(folder);
 const cut = async (name: string, windows: number) =>
   textWindows(tokenizer, await readFile(join(folder, name), "utf8"), { context: 256, windows });
-const calibration = await cut("calibration.txt", full ? 16 : 2);
-const heldOut = await cut("heldout.txt", full ? Infinity : 5);
+const calibration = await cut("calibration.txt", smoothing);
+const heldOut = await cut("heldout.txt", scored);
 const device = await openDevice({ binding: "cpu" });
 
 const int8 = 8 + 32 * 2560 / 786432; // a f32 scale for each of 2560 rows of a layer

@@ -128,13 +128,49 @@ testUnless(
 
 testUnless(
   noPackage ?? repeated,
+  "examples/awq.ts tells clip, scales and both with GPTQ, and the paper's",
+  async () => {
+    const told = await printed("awq", "", ["2", "2"]);
+    const row = (way: string) =>
+      new RegExp(`^${way} +(.*)$`, "m").exec(told)![1].split(/ +/).map(Number);
+    const [, , , , rtn] = row("rtn nf3-asym g128");
+    for (const way of ["weighted nf3-asym g128", "awq nf3-asym g128", "gptq.awq nf3-asym g128"]) {
+      const [bits, , worst, , nats] = row(way);
+      assert.ok(bits === 3.25 && worst < 0.8 && nats < 0.8 * rtn, told);
+    }
+    assert.equal(row("awq nf3-sym g64")[0], 3.25);
+    assert.match(told, /\nThe AFPQ paper's own numbers, not ours: .*\n[\s\S]*AWQ NF3-asym +3\.87 /);
+  },
+  slow,
+);
+
+testUnless(
+  noPackage ?? repeated,
+  "examples/smoothquant.ts tells 8-bit activations, smoothed and not, with 8 and 4 bits",
+  async () => {
+    const told = await printed("smoothquant", "", ["1", "1"]);
+    const nats = (way: string) =>
+      Number(new RegExp(`^${way} +[\\d.]+ +[\\d.]+ +(-?[\\d.e-]+)`, "m").exec(told)?.[1]);
+    assert.equal(nats("dense"), 0);
+    for (const way of ["W8A8", "W8A8 smoothed"]) assert.ok(Math.abs(nats(way)) < 0.01, told);
+    for (const way of ["W4 nf4-asym", "W4A8 nf4-asym", "W4A8 nf4-asym smoothed"]) {
+      assert.ok(Math.abs(nats(way)) < 0.08, told);
+    }
+    assert.match(told, /\nW8A8 +8\.104 /);
+    assert.match(told, /no numbers with 8-bit activations/);
+  },
+  slow,
+);
+
+testUnless(
+  noPackage ?? repeated,
   "examples/qlora.ts makes the loss fall and leaves the base",
   async () => {
-    const told = await printed("qlora", "", ["2", "5"]);
-    const [first, second] = [...told.matchAll(/^round \d: loss ([\d.]+)$/gm)].map(([, loss]) =>
-      +loss
-    );
-    assert.ok(second < first, told);
+    const told = await printed("qlora", "", ["16", "4"]);
+    assert.equal([...told.matchAll(/^step \d+: loss [\d.]+$/gm)].length, 4);
+    const trained = (way: string) =>
+      Number(new RegExp(`^${way} +[\\d.]+ +[\\d.]+ +([\\d.]+) `, "m").exec(told)?.[1]);
+    assert.ok(trained("and adapters") < 0.98 * trained("nf3-asym g64"), told);
     assert.match(told, /\nnf3-asym g64 +3\.\d+ /);
     assert.match(told, /\nthe base is bit for bit what it was\n/);
     assert.match(told, /\nadapters: adapter_config\.json, adapter_model\.safetensors\n/);

@@ -6,13 +6,12 @@
  * included), weight error, and perplexity with its paired difference to the dense model. The text is
  * every other address of `heldout.txt`, and what is scored is the addresses between, which neither
  * model nor adapters have seen: adapters win back some of what 3 bits lose there. `calibration.txt`
- * would not do: the model was trained on it, and to see it again only learns it by heart. So does a
- * larger rate than 2e-4. The base's bits are hashed before and after: they are the same. Adapters are
- * written as PEFT reads them.
+ * would not do: the model was trained on it, and seeing it again only teaches it by heart. The base's
+ * bits are hashed before and after: they are the same. Adapters are written as PEFT reads them.
  *
  *   y = W' x + (alpha / rank) B (A x), W' frozen
  *
- *   deno run -A examples/qlora.ts [STEPS [WINDOWS]]     some two minutes with 120 steps
+ *   deno run -A examples/qlora.ts [STEPS [WINDOWS]]     two or three minutes with 100 steps
  *   bun examples/qlora.ts [STEPS [WINDOWS]]             WINDOWS: to train on, 131 unless told
  *
  * @module
@@ -40,7 +39,7 @@ import {
 } from "../mod.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
-const [steps = 120, windows = Infinity] = process.argv.slice(2).map(Number);
+const [steps = 100, windows = Infinity] = process.argv.slice(2).map(Number);
 const folder = await tinyLlamaFolder();
 const work = await mkdtemp(join(tmpdir(), "afpq-"));
 const tokenizer = await openTokenizer(folder);

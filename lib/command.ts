@@ -87,7 +87,7 @@ MODEL is a Hugging Face folder, of which the decoder's linears are quantised, or
   --include GLOB     quantise the matrices it names in place of the default; may be repeated
   --exclude GLOB     leave out what it names; may be repeated
   --method NAME      rtn: round to nearest, unless told; the others see a text in the model:
-                     weighted: scales by where inputs are felt; awq: and inputs scaled first;
+                     weighted: scales by what outputs lose; awq: and inputs scaled first;
                      gptq: errors made up for; gptq+awq: both
   --calibration FILE the text; what is stopped goes on from the last whole block when told again
   --windows N        most windows of the text; 128 unless told

@@ -7,9 +7,9 @@
  *   1. shrink    what reaches the group's extremes, times 1 down to 1/2 in twelve steps
  *   2. refit     codes fixed, the scale that suits them best
  *
- * and once more around the row, since groups make up for each other. weighted_clip.ts counts each
- * column for itself; what columns do together is worth a seventh of the error. Nothing is taken that
- * loses more than what was there, a zero-point stays, and no storage is added.
+ * and once more around the row, since groups make up for each other. To count each column for itself
+ * (weighted_clip.ts) leaves a fifth more. Nothing is taken that loses more than what was there, a
+ * zero-point stays, and no storage is added.
  *
  * @module
  */

@@ -1,10 +1,10 @@
 /**
- * Scales of a group that lose least, each weight's error counted as often as its input is felt:
+ * Scales of a group that lose least, each weight's error counted by its column:
  *
  *   minimise  sum over the group of d_j (w'_j - w_j)^2
  *
- * where d [cols] is the mean square of input j (the Hessian's diagonal) or what GPTQ makes of it.
- * With d = 1 throughout it is the plain clip by weight error.
+ * where d [cols] is what GPTQ makes of the inputs' second moments. What columns do together is not
+ * counted; output_clip.ts does that. With d = 1 throughout it is the plain clip by weight error.
  *
  *   1. shrink    the group's extremes times 1, 0.98, ... 0.5; with two scales the sides are
  *                independent, since a weight never changes sides, and one pass serves both

@@ -43,8 +43,8 @@ testUnless(noPackage, "examples/compare.ts tells how far 3 bits predict otherwis
   assert.match(told, /\nKL divergence {2}0\.066\d \+- 0\.006\d nats a token\n/);
 });
 
-/** Bun ends a test after 5 s unless told; these take a minute of a core and more. */
-const slow = { timeout: 600_000 };
+/** Bun ends a test after 5 s unless told; these take minutes of a core. */
+const slow = { timeout: 1_200_000 };
 
 /** Numbers of a row of a table, by the row's name. */
 function numbersOf(told: string, name: string): number[] {
@@ -109,8 +109,6 @@ testUnless(
   },
   slow,
 );
-/** Bun ends a test after 5 s unless told; these take minutes of a core. */
-const slow = { timeout: 1_200_000 };
 
 testUnless(
   noPackage ?? repeated,

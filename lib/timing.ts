@@ -30,6 +30,7 @@ export interface Timer {
 const QUERY_RESOLVE = 0x0200;
 /** Steps of Dawn's timestamps, unless they are told to be fine. */
 const COARSE_NS = 65_536;
+/** A pass costs an H100 some 30 us beyond its dispatches. */
 const LEAST_GPU_MS = 4;
 const ROUNDINGS = 50;
 const LAUNCHES = 50;

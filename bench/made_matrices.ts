@@ -8,19 +8,21 @@
  * @module
  */
 import { narrow } from "../lib/float16.ts";
-import type { Format } from "../lib/format.ts";
 import type { DenseMatrix, Matrix } from "../lib/linear_reference.ts";
-import { codesShape, type Group, type QuantizedMatrix } from "../lib/pack.ts";
+import { codesShape, type PackedShape, type QuantizedMatrix } from "../lib/pack.ts";
 import { scalesShape } from "../lib/pack_scales.ts";
 import { rowCodes } from "../lib/quantizer.ts";
+import type { Stored } from "./stored.ts";
 
 /** A matrix of random codes. */
 export function packedMatrix(
   { rows, cols }: { rows: number; cols: number },
-  format: Format,
-  group: Group,
+  { format, scaleFormat, group }: Stored,
 ): QuantizedMatrix {
-  const shape = { rows, cols, format, group };
+  const shape = { rows, cols, format, group, scaleFormat };
+  const codes = randomWords(product(codesShape(shape)), 11);
+  const facts = { ...shape, name: format.name, scaleExponent: 0, underflows: 0, codes };
+  if (scaleFormat.bits < 16) return { ...facts, scales: codedScales(shape) };
   const scales = Uint16Array.from(randomWords(product(scalesShape(shape)), 7), smallF16);
   if (format.scaling === "zero-point") {
     const most = 2 ** format.bits;
@@ -28,8 +30,20 @@ export function packedMatrix(
     const bits = new Uint16Array(zeros.buffer);
     for (let i = 1; i < scales.length; i += 2) scales[i] = bits[most / 4 + scales[i] % (most / 2)];
   }
-  const codes = randomWords(product(codesShape(shape)), 11);
-  return { ...shape, name: format.name, scaleExponent: 0, underflows: 0, codes, scales };
+  return { ...facts, scales };
+}
+
+/** Random codes of scales, those of e8m0 near 1; a row's factor is a number of about 0.01. */
+function codedScales(shape: PackedShape & Stored): Uint8Array<ArrayBuffer> {
+  const [rows, width] = scalesShape(shape);
+  const { bits, mantissa, factor } = shape.scaleFormat;
+  const words = randomWords(rows * width, 7);
+  const scales = Uint8Array.from(words, (word) => bits - mantissa === 8 ? 120 + word % 8 : word);
+  for (let row = 0; factor === "row" && row < rows; row++) {
+    const half = smallF16(words[row * width]);
+    scales.set([half & 255, half >> 8], row * width);
+  }
+  return scales;
 }
 
 /** A matrix of random floats. */

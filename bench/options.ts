@@ -4,7 +4,7 @@
  * @module
  */
 import { type Accuracy, type Binding, bindings } from "../lib/device.ts";
-import { type Format, formatNames } from "../lib/format.ts";
+import { formatNames } from "../lib/format.ts";
 import { nearest } from "../lib/nearest.ts";
 import type { Group } from "../lib/pack.ts";
 import { type Args, parseArgs } from "../lib/parse_args.ts";
@@ -21,6 +21,7 @@ import {
 import { quote } from "../lib/strict_json.ts";
 import { type TuneMode, tuneModes } from "../lib/tuning.ts";
 import { type Model, models, projections, type Shape, shapes } from "./shapes.ts";
+import { readStored } from "./stored.ts";
 
 /** What is timed, in the order of importance. */
 export const cases = ["copy", "empty", "matvec", "decode", "small-batch", "matmul"] as const;
@@ -63,7 +64,8 @@ and nf3, batches 1, 8, 64, 512, most important first, for 10 minutes.
 
   --only CASE        copy, empty, matvec (batch 1-2), decode (all linears of a token), small-batch
                      (3-32) or matmul (more)
-  --formats LIST     such as fp4,nf4-asym,f16; without a side both
+  --formats LIST     such as fp4,nf4-asym,f16; without a side both; NAME/SCALES/GROUP has coded
+                     scales and groups of its own, such as lloyd4g32-asym/e1m3-row/32
   --shapes LIST      ROWSxCOLS, or names: ${models.map(({ name }) => name).join(", ")}, or one
                      layer's, such as llama-2-7b.down
   --batches LIST     tokens at once
@@ -165,7 +167,7 @@ function listOf<T>(
 function formatsOf(word: string): string[] {
   if (word === "f16" || word === "f32") return [word];
   const sided = formatNames.includes(`${word}-sym`) ? [`${word}-sym`, `${word}-asym`] : [word];
-  return sided.map((name): Format => readFormat(name)).map(({ name }) => name);
+  return sided.map(readStored);
 }
 
 function shapesOf(word: string): Shape[] {

@@ -74,7 +74,7 @@ export function choicesOf({ formats, all }: BenchOptions, work: Work): Choice[] 
   return [
     ...own,
     ...rivals.flatMap((kernel) =>
-      packed.filter((format) => rivalHas(kernel, formatOf(format)))
+      packed.filter((format) => !format.includes("/") && rivalHas(kernel, formatOf(format)))
         .map((format) => ({ kernel, format }))
     ),
   ];

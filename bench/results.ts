@@ -12,6 +12,7 @@
  * @module
  */
 import { pairedRatio, quantile } from "../lib/statistics.ts";
+import { oneSided, storedOf } from "./stored.ts";
 import type { Variant, Work } from "./variants.ts";
 
 /** One measurement; null is what does not apply. */
@@ -88,9 +89,8 @@ export function rowsOf(work: Work, timed: readonly Timed[], copyGBs: number): Be
     const { kernel, kernels, format, bytes } = variant;
     const dense = format === "f16" || format === "f32";
     const f16 = format === "f16" ? undefined : find("own", "f16");
-    const sym = format.endsWith("-asym")
-      ? find(kernel, format.replace("-asym", "-sym"))
-      : undefined;
+    const one = oneSided(format);
+    const sym = one === undefined ? undefined : find(kernel, one);
     const vsF16 = f16 && pairedRatio(f16, times);
     const vsSym = sym && pairedRatio(times, sym);
     const facts = timesOf(times.map((ms) => ms * work.times));
@@ -101,7 +101,7 @@ export function rowsOf(work: Work, timed: readonly Timed[], copyGBs: number): Be
       format,
       rows: work.times * weights / cols,
       cols,
-      group: dense ? null : work.group,
+      group: dense ? null : storedOf(format, work.group).group,
       batch: work.batch,
       ...facts,
       gbPerS,

@@ -12,7 +12,6 @@
  */
 import { worstOf } from "../lib/check_checkpoint.ts";
 import type { Device } from "../lib/device.ts";
-import { format as formatOf } from "../lib/format.ts";
 import { type Dispatch, download, submit } from "../lib/launch.ts";
 import { boundOn, load, type Loaded } from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
@@ -24,6 +23,7 @@ import { type Buffers, copyBuffer, freeBuffers, makeBuffers, type Placed } from 
 import { denseMatrix, packedMatrix, someRows } from "./made_matrices.ts";
 import { placeRival, rivalBound, type RivalName } from "./rivals.ts";
 import type { Shape } from "./shapes.ts";
+import { storedOf } from "./stored.ts";
 
 /** A kernel of this toolkit, which its tiling names, or a rival; and a format, or f16 or f32. */
 export interface Choice {
@@ -103,7 +103,7 @@ export async function makeVariant(
 
 function matrixOf(shape: Shape, name: string, group: Group): Matrix {
   if (name === "f16" || name === "f32") return denseMatrix(shape, name === "f16" ? "F16" : "F32");
-  return packedMatrix(shape, formatOf(name), group);
+  return packedMatrix(shape, storedOf(name, group));
 }
 
 function bytesOf(matrix: Matrix): number {

@@ -12,6 +12,8 @@ import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { natural, packedMatrix } from "../bench/made_matrices.ts";
+import { UsageError } from "../lib/read_options.ts";
+import { oneSided, readStored, storedOf } from "../bench/stored.ts";
 import { readBenchOptions } from "../bench/options.ts";
 import { choicesOf, planOf } from "../bench/plan.ts";
 import type { BenchDocument, BenchRow } from "../bench/results.ts";
@@ -188,9 +190,25 @@ test("a layer's four matrices have the weights of its seven projections", () => 
   assert.equal(large, 2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672);
 });
 
+test("a format may bring its storage of scales and its groups", () => {
+  const { scaleFormat, group } = storedOf("nf4-asym/e1m3-row/32", 128);
+  assert.deepEqual([scaleFormat.name, group], ["e1m3-row", 32]);
+  assert.deepEqual([storedOf("fp4-sym", "row").group, readStored("fp4-asym/f16/16")], [
+    "row",
+    "fp4-asym/f16/16",
+  ]);
+  assert.equal(oneSided("nf4-asym/e1m3-row/32"), "nf4-sym/e1m3-row/32");
+  assert.equal(oneSided("nf4-sym"), undefined);
+  for (
+    const word of ["nf4-asym/e9m9-row", "nf4-asym/f16/48", "nf4-asym/f16/32/1", "nf4/e1m3-row"]
+  ) {
+    assert.throws(() => readStored(word), UsageError, word);
+  }
+});
+
 test("natural() is the codes in the order of columns", () => {
   for (const name of ["fp4-asym", "nf4-sym"]) {
-    const q = packedMatrix({ rows: 3, cols: 64 }, format(name), 32);
+    const q = packedMatrix({ rows: 3, cols: 64 }, storedOf(name, 32));
     const words = natural(q);
     for (const row of [0, 1, 2]) {
       const codes = [...rowCodes(q, row)];

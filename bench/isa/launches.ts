@@ -7,7 +7,6 @@
  */
 
 import type { Device } from "../../lib/device.ts";
-import { format as formatOf } from "../../lib/format.ts";
 import { createGpu } from "../../lib/gpu.ts";
 import { denseMatmul, denseMatvec, matmul, matvec } from "../../lib/linear.ts";
 import type { DenseMatrix } from "../../lib/linear_reference.ts";
@@ -15,6 +14,7 @@ import { codesShape, type Group, type QuantizedMatrix } from "../../lib/pack.ts"
 import { scalesShape } from "../../lib/pack_scales.ts";
 import { load, type Loaded } from "../../lib/resident.ts";
 import { tilingOf } from "../../lib/tiling.ts";
+import { storedOf } from "../stored.ts";
 import type { Source } from "./compile.ts";
 
 /** A pipeline that the library wants, and the rows and tokens that a workgroup of it serves. */
@@ -82,18 +82,22 @@ async function launch(product: Product, batch: number, features: string[]): Prom
 }
 
 /** A matrix of zeros. */
-function matrixOf({ rows, cols, group, format }: Product): DenseMatrix | QuantizedMatrix {
-  const dtype = ({ f16: "F16", bf16: "BF16", f32: "F32" } as const)[format];
+function matrixOf(
+  { rows, cols, group: usual, format: name }: Product,
+): DenseMatrix | QuantizedMatrix {
+  const dtype = ({ f16: "F16", bf16: "BF16", f32: "F32" } as const)[name];
   const shape = { name: "", rows, cols };
   if (dtype) {
     return { ...shape, dtype, bytes: new Uint8Array(rows * cols * (dtype === "F32" ? 4 : 2)) };
   }
-  const packed = { ...shape, group, format: formatOf(format), scaleExponent: 0, underflows: 0 };
+  const packed = { ...shape, ...storedOf(name, usual), scaleExponent: 0, underflows: 0 };
   const length = (lengths: readonly number[]) => lengths.reduce((a, b) => a * b, 1);
   return {
     ...packed,
     codes: new Uint32Array(length(codesShape(packed))),
-    scales: new Uint16Array(length(scalesShape(packed))),
+    scales: packed.scaleFormat.bits < 16
+      ? new Uint8Array(length(scalesShape(packed)))
+      : new Uint16Array(length(scalesShape(packed))),
   };
 }
 

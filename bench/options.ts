@@ -11,7 +11,6 @@ import { type Args, parseArgs } from "../lib/parse_args.ts";
 import {
   callersPath,
   readAccuracy,
-  readFormat,
   readGroup,
   readNumber,
   readOneOf,

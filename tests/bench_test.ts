@@ -18,7 +18,6 @@ import { readBenchOptions } from "../bench/options.ts";
 import { choicesOf, planOf } from "../bench/plan.ts";
 import type { BenchDocument, BenchRow } from "../bench/results.ts";
 import { layerOf, models, shapes } from "../bench/shapes.ts";
-import { format } from "../lib/format.ts";
 import { rowCodes } from "../lib/quantizer.ts";
 import { thisRuntime } from "./afpq_process.ts";
 import { targets } from "./gpu_devices.ts";

@@ -162,8 +162,8 @@ examples
 const MODEL_FLAGS = ["binding", "accuracy", "tune", "kv", "head"] as const;
 const KERNEL_HELP = `
   --accuracy NAME    exact, or fast: f16 arithmetic for a token or two at once, within its own bound
-  --matrix-units     f16 products of three tokens and more by the GPU's matrix units, within their own
-                     bound, where it has them and Dawn shows them; tries --fast too
+  --matrix-units     three tokens and more by the GPU's matrix units, in f16 within a bound of its
+                     own, where Dawn shows any; tries --fast too
   --tune MODE        kernels as they suit most devices (off), as measured before (cached, unless
                      told), or as measured now, which is kept (now)`;
 const MODEL_HELP = `

@@ -47,7 +47,7 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["group * PAIR_BITS % 8u", "0u", coded("nf4-sym", "e1m3-tensor")],
   ["extractBits(codes, 0u, SCALE_BITS)", "codes", coded("nf4-asym", "e1m3-row")],
   ["return codebook.shared_factor", "return 1.0", coded("nf4-asym", "e1m3-tensor")],
-  ["sum *= row_factor(my_row)", "", coded("nf4-asym", "e1m3-row", three(plain))],
+  ["sum *= row_factor(row)", "", coded("nf4-asym", "e1m3-row", three(plain))],
   ["scaled *= row_factor(row)", "", coded("nf4-asym", "e1m3-row", three((device) => device))],
   [
     "select(factor, 1.0, SCALING == 2u)",
@@ -65,7 +65,7 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["(a << 1u) & 0xa0a0a0a0u", "(a << 1u) & 0xa0a0a080u", matvec("fp3-asym")],
   ["(b >> 3u) & 0x0a0a0a0au", "(b >> 4u) & 0x0a0a0a0au", matmul("fp3-asym")],
   ["(b >> 24u) << 8u", "(b >> 24u) << 9u", matvec("nf3-sym")],
-  ["extractBits(word, 2u * BITS * k", "extractBits(word, 8u * k", staged("nf3-sym")],
+  ["table[extractBits(word, 2u * BITS * k", "table[extractBits(word, 8u * k", staged("nf3-sym")],
   ["2u * BITS * k, 2u * BITS)", "2u * BITS * k, 7u)", matmul("nf4-sym")],
   ["table_level(extractBits(i / COPIES, BITS, BITS))", "table_level(i % 8u)", staged("nf4-asym")],
   ["levels[code / 4u][code % 4u]", "levels[code % 4u][code / 4u]", staged("nf4-asym")],
@@ -176,7 +176,7 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["row * EIGHTS + eight", "row * EIGHTS", dense("F16", 3)],
   ["eight += SPAN * SPLIT;", "eight += SPAN + 1u;", dense("F16", 1, 4096)],
   ["fma(w.hi.w, hi.w, ", "(", dense("F16")],
-  ["4u * unit + part", "4u * unit", (device) => dense("F16", 3)(plain(device))],
+  ["4u * unit + 2u * half + i", "4u * unit + i", (device) => dense("F16", 3)(plain(device))],
   [
     "transpose(mat4x4f(a.hi, b.hi, c.hi, d.hi))",
     "transpose(mat4x4f(a.lo, b.hi, c.hi, d.hi))",

@@ -56,7 +56,7 @@ test("a recipe: storage of scales, clip, codebook, or bits alone", () => {
 
 test("what no recipe can be is wrong usage", () => {
   const wrong: [Record<string, string>, RegExp][] = [
-    [{ scales: "5" }, /"5" as a storage of scales must be f16, or eXmY-row .*, or 4 or 8$/],
+    [{ scales: "5" }, /"5" as a storage of scales must be f16, mx, nv, or eXmY-row .*, or 4 or 8$/],
     [{ codebook: "loyd" }, /did you mean "lloyd"\?$/],
     [{ bits: "2" }, /--bits must be a number from 3 to 6/],
     [{ bits: "4", format: "nf4-asym" }, /^Cannot take --format as --bits must choose it/],

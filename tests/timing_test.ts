@@ -66,7 +66,7 @@ testUnless(
   async () => {
     const device = fast as Exclude<typeof fast, Error>;
     const timer = await createTimer(device, [await work(device.gpu!, 512)]);
-    if (timer.clock === "gpu") assert.ok(timer.leastMs <= 1, `${timer.leastMs} ms`);
+    if (timer.clock === "gpu") assert.ok(timer.leastMs <= 4, `${timer.leastMs} ms`);
     timer.free();
   },
 );

@@ -7,7 +7,7 @@
 //   step  tokens, -, -, -                 u32   a uniform: no other batch compiles anew
 //
 // With m the largest |x| of the token, against f64,
-//   |y - ref| <= 2^-10 sum |x w| + 2^-24 m sum |w|
+//   |y - ref| <= 2^-9 sum |x w| + 2^-24 m sum |w|
 //
 // dispatch: SPLIT workgroups a tile of parts/fragments, tiles of rows first, folded over x and y
 // parts:    dense, fragments
@@ -34,7 +34,7 @@ fn fetch(row: u32, unit: u32) -> Fetched {
   return pieces;
 }
 
-fn half8(fetched: Fetched, row: u32, unit: u32, i: u32) -> vec4u {
+fn half8(fetched: Fetched, i: u32) -> vec4u {
   return fetched[i];
 }
 

@@ -10,7 +10,7 @@
 // A weight is level x scale in f16, its own side's scale times UP, a power of two that brings the largest
 // scale and weight of W near the top of f16. Products are exact in f32 and summed there.
 // With m the largest |x| of the token and S the largest scale of W, against f64,
-//   |y - ref| <= 2^-9 sum |x w| + 2^-23 m (sum |w| + S sum 1)
+//   |y - ref| <= 2^-9 sum |x w| + 2^-24 (m sum |w| + S sum |x|)
 //
 // dispatch: SPLIT workgroups a tile of parts/fragments, tiles of rows first, folded over x and y
 // parts:    weights, half_table, fragments
@@ -53,7 +53,7 @@ fn weigh_two(levels: u32, scale: vec2f) -> u32 {
   return bitcast<u32>(max(v, none) * f16(scale.x) + min(v, none) * f16(scale.y));
 }
 
-fn half8(fetched: Fetched, row: u32, unit: u32, i: u32) -> vec4u {
+fn half8(fetched: Fetched, i: u32) -> vec4u {
   let own = fetched.scale[i / 2u];
   let levels = levels8(fetched.words[i], own.y).signed;
   let scale = vec2f(own.x * UP, own.y * select(UP, 1.0, SCALING == 2u));

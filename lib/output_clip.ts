@@ -14,8 +14,15 @@
  * @module
  */
 
-import { columnsOf, eachOpenRow, levelsAt, type OpenRow, type Place } from "./open_row.ts";
-import { placesOf, putScale } from "./open_row.ts";
+import {
+  columnsOf,
+  eachOpenRow,
+  levelsAt,
+  type OpenRow,
+  type Place,
+  placesOf,
+  putScale,
+} from "./open_row.ts";
 import type { QuantizedMatrix } from "./pack.ts";
 import { groupExtremes, trueScales } from "./quantizer.ts";
 import { valueOf } from "./repack.ts";

@@ -14,12 +14,25 @@
  * @module
  */
 
-import { columnsOf, eachOpenRow, levelsAt, type OpenRow, type Place } from "./open_row.ts";
-import { placesOf, putScale } from "./open_row.ts";
+import {
+  columnsOf,
+  eachOpenRow,
+  levelsAt,
+  type OpenRow,
+  type Place,
+  placesOf,
+  putScale,
+} from "./open_row.ts";
 import type { QuantizedMatrix } from "./pack.ts";
 import { valueOf } from "./repack.ts";
-import { bestMultiple, type Change, changeOfError, moveColumn, noChange } from "./row_descent.ts";
-import { applyChange } from "./row_descent.ts";
+import {
+  applyChange,
+  bestMultiple,
+  type Change,
+  changeOfError,
+  moveColumn,
+  noChange,
+} from "./row_descent.ts";
 import type { Symmetric } from "./triangular.ts";
 
 /** Times around a row; the fifth would gain a hundredth. */

@@ -24,7 +24,7 @@ export interface Slice {
   readonly packed: boolean;
   /** Largest |level - zero| of packed weights, as kernels decode them. */
   readonly reach: number;
-  /** Largest scale of packed weights as it is stored, or as its code alone stands for it. */
+  /** Largest scale of packed weights as it is stored, or as its code alone stands for it; for matrix units. */
   readonly largestScale: number;
   /** Constants of the part `weights` or `dense`. */
   readonly constants: Record<string, number>;
@@ -63,7 +63,7 @@ export async function load<M extends Matrix>(
   if (!gpu) return { matrix, slices: [], free() {} };
   const slices: Slice[] = [];
   const tensors = tensorsOf(matrix);
-  const largestScale = largestScaleOf(matrix);
+  const largestScale = largestScaleOf(gpu, matrix);
   const most = wholeWordRows(
     Math.min(mostRows, fittingRows(gpu, matrix, tensors)),
     tensors,
@@ -129,7 +129,7 @@ async function stack(
   for (const source of sources) {
     const matrix = source === sources[0] ? first : await source.read();
     const tensors = tensorsOf(matrix);
-    largestScale = Math.max(largestScale, largestScaleOf(matrix));
+    largestScale = Math.max(largestScale, largestScaleOf(gpu, matrix));
     for (const [i, bytes] of tensors.entries()) {
       await write(gpu, buffers[i], row * strides[i], bytes);
     }
@@ -186,9 +186,12 @@ function reachOf({ format: { grid, decode, scaling } }: QuantizedMatrix): number
   return Math.max(-low, high) * (decode === "table" ? 1 : 2 ** -14);
 }
 
-/** Largest scale as it is stored, whatever its sign; of codes what they can stand for, without the factor. */
-function largestScaleOf(matrix: Matrix): number {
-  if (!("codes" in matrix)) return 0;
+/**
+ * Largest scale as it is stored, whatever its sign; of codes what they can stand for, without the factor.
+ * Matrix units alone want it: for other devices scales are not gone through.
+ */
+function largestScaleOf({ features }: Gpu, matrix: Matrix): number {
+  if (!("codes" in matrix) || !features.has("fragments")) return 0;
   const { bits, values } = scaleFormatOf(matrix);
   if (bits < 16) {
     return values.reduce((most, value) => value < Infinity ? Math.max(most, value) : most, 0);

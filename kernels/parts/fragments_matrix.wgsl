@@ -13,7 +13,7 @@
 // needs:    LANES in SUBGROUPS subgroups of one width, matrix units that take f16 fragments of
 //           16 x 16 and give f32; of the kernel COLS and ROWS, bound y, half_x, factors and step, and
 //             fetch(row, unit)         what there is of 32 columns of a row in memory
-//             half8(fetched, row, unit, i)  columns 8 i .. 8 i + 8 of it as f16
+//             half8(fetched, i)        columns 8 i .. 8 i + 8 of it as f16
 //             finish(row, token, sum, part) writes an output
 // gives:    make_tile()
 
@@ -74,9 +74,9 @@ struct Sums {
 }
 
 // Leaves what was fetched in workgroup memory.
-fn place(w: Fetched, x: array<vec4u, 8>, row: u32, step: u32, lane: u32) {
+fn place(w: Fetched, x: array<vec4u, 8>, lane: u32) {
   for (var i = 0u; i < 4u; i++) {
-    tile_w[9u * (lane / 2u) + 4u * (lane % 2u) + i] = half8(w, row, 2u * step + lane % 2u, i);
+    tile_w[9u * (lane / 2u) + 4u * (lane % 2u) + i] = half8(w, i);
   }
   for (var i = 0u; i < 8u && LANES * i < 8u * TOKENS; i++) {
     let at = lane + LANES * i;
@@ -148,14 +148,14 @@ fn make_tile(block: u32, lane: u32, subgroup: u32) {
   }
   for (var s = begin; s < end; s += AHEAD) {
     workgroupBarrier();
-    place(w, x, row, s, lane);
+    place(w, x, lane);
     workgroupBarrier();
     w = fetch(row, 2u * min(s + AHEAD, end - 1u) + half);
     x = fetch_x(first_token, tokens, min(s + AHEAD, end - 1u), lane);
     multiply(&sums, left_at, right_at);
     if (AHEAD == 2u && s + 1u < end) {
       workgroupBarrier();
-      place(later_w, later_x, row, s + 1u, lane);
+      place(later_w, later_x, lane);
       workgroupBarrier();
       later_w = fetch(row, 2u * min(s + 3u, end - 1u) + half);
       later_x = fetch_x(first_token, tokens, min(s + 3u, end - 1u), lane);

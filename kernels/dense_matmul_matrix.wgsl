@@ -13,12 +13,6 @@
 // parts:    dense, fragments
 // spec:     denseMatmul() in lib/linear_reference.ts
 
-override BIAS: bool = false;
-override FIRST_ROW: u32 = 0;
-override OUT_ROWS: u32;
-override ADD: bool = false;
-override MOST: u32 = 1; // tokens of a part of y
-
 @group(0) @binding(1) var<storage, read> half_x: array<vec4u>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
@@ -38,15 +32,8 @@ fn half8(fetched: Fetched, i: u32) -> vec4u {
   return fetched[i];
 }
 
-fn finish(row: u32, token: u32, sum: f32, part: u32) {
-  let at = token * OUT_ROWS + FIRST_ROW + row;
-  if (SPLIT > 1u) {
-    y[part * MOST * OUT_ROWS + at] = sum * factors[token];
-    return;
-  }
-  var add = 0.0;
-  if (BIAS) { add = bias[FIRST_ROW + row]; }
-  y[at] = select(0.0, y[at], ADD) + sum * factors[token] + add;
+fn factor_of(row: u32, token: u32) -> f32 {
+  return factors[token];
 }
 
 @compute @workgroup_size(LANES)

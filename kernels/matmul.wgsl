@@ -11,11 +11,6 @@
 // parts:    weights, table, tile
 // spec:     matmul() in lib/linear_reference.ts
 
-override BIAS: bool = false;
-override FIRST_ROW: u32 = 0;
-override OUT_ROWS: u32;
-override ADD: bool = false;
-
 @group(0) @binding(4) var<storage, read> x: array<vec4f>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
@@ -41,6 +36,13 @@ fn place_w(w: Fetched, at: u32) {
   }
 }
 
+// A sum with what is still to be multiplied.
+fn finished(row: u32, sum: f32) -> f32 {
+  let whole = sum * codebook.factor.x * codebook.factor.y;
+  if (SCALE_BITS < 16u) { return whole * row_factor(row); }
+  return whole;
+}
+
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) block: vec3u,
@@ -51,19 +53,5 @@ fn main(
   let mine = place_of(block.y * blocks.x + block.x, ROWS);
   if (mine.live == 0u) { return; } // uniform over the workgroup
   walk(mine, ROWS, UNITS, lane);
-
-  // write
-  for (var j = 0u; j < WIDE; j++) {
-    for (var i = 0u; i < 4u; i++) {
-      let row = mine.first_row + lane % ACROSS + ACROSS * i;
-      let token = lane / ACROSS + 8u * j;
-      if (row < ROWS && token < mine.live) {
-        let at = (mine.first_token + token) * OUT_ROWS + FIRST_ROW + row;
-        var sum = sums[j][i] * codebook.factor.x * codebook.factor.y;
-        if (SCALE_BITS < 16u) { sum *= row_factor(row); }
-        if (BIAS) { sum += bias[FIRST_ROW + row]; }
-        y[at] = select(0.0, y[at], ADD) + sum;
-      }
-    }
-  }
+  write(mine, ROWS, lane);
 }

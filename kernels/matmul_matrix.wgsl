@@ -19,11 +19,6 @@
 enable f16;
 
 override UP: f32 = 1.0;
-override BIAS: bool = false;
-override FIRST_ROW: u32 = 0;
-override OUT_ROWS: u32;
-override ADD: bool = false;
-override MOST: u32 = 1; // tokens of a part of y
 
 @group(0) @binding(4) var<storage, read> half_x: array<vec4u>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
@@ -60,17 +55,10 @@ fn half8(fetched: Fetched, i: u32) -> vec4u {
   return vec4u(weigh_two(levels.x, scale), weigh_two(levels.y, scale), weigh_two(levels.z, scale), weigh_two(levels.w, scale));
 }
 
-fn finish(row: u32, token: u32, sum: f32, part: u32) {
-  var factor = codebook.factor.x / UP * codebook.factor.y * factors[token];
-  if (SCALE_BITS < 16u) { factor *= row_factor(row); }
-  let at = token * OUT_ROWS + FIRST_ROW + row;
-  if (SPLIT > 1u) {
-    y[part * MOST * OUT_ROWS + at] = sum * factor;
-    return;
-  }
-  var add = 0.0;
-  if (BIAS) { add = bias[FIRST_ROW + row]; }
-  y[at] = select(0.0, y[at], ADD) + sum * factor + add;
+fn factor_of(row: u32, token: u32) -> f32 {
+  let factor = codebook.factor.x / UP * codebook.factor.y * factors[token];
+  if (SCALE_BITS < 16u) { return factor * row_factor(row); }
+  return factor;
 }
 
 @compute @workgroup_size(LANES)

@@ -79,10 +79,13 @@ const STAND_INS: Record<string, string> = {
 @group(0) @binding(8) var<storage, read> bias: array<f32>;
 @group(0) @binding(9) var<storage, read_write> y: array<f32>;
 `,
-  tile: `@group(0) @binding(8) var<storage, read> x: array<vec4f>;
+  tile: `@group(0) @binding(6) var<storage, read> bias: array<f32>;
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;
+@group(0) @binding(8) var<storage, read> x: array<vec4f>;
 @group(0) @binding(9) var<uniform> step: vec4u;
 fn fetch(row: u32, unit: u32, half: u32) -> u32 { return row + unit + half; }
 fn place_w(w: u32, at: u32) { tile_w[at] = vec4f(f32(w)); }
+fn finished(row: u32, sum: f32) -> f32 { return sum; }
 `,
   table: "parts/weights",
   half_table: "parts/weights",

@@ -47,7 +47,7 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["group * PAIR_BITS % 8u", "0u", coded("nf4-sym", "e1m3-tensor")],
   ["extractBits(codes, 0u, SCALE_BITS)", "codes", coded("nf4-asym", "e1m3-row")],
   ["return codebook.shared_factor", "return 1.0", coded("nf4-asym", "e1m3-tensor")],
-  ["sum *= row_factor(row)", "", coded("nf4-asym", "e1m3-row", three(plain))],
+  ["whole * row_factor(row)", "whole", coded("nf4-asym", "e1m3-row", three(plain))],
   ["scaled *= row_factor(row)", "", coded("nf4-asym", "e1m3-row", three((device) => device))],
   [
     "select(factor, 1.0, SCALING == 2u)",

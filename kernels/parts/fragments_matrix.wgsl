@@ -11,10 +11,10 @@
 //   factors  [tokens]                      f32   what makes up for the powers of two in half_x
 //
 // needs:    LANES in SUBGROUPS subgroups of one width, matrix units that take f16 fragments of
-//           16 x 16 and give f32; of the kernel COLS and ROWS, bound y, half_x, factors and step, and
+//           16 x 16 and give f32; of the kernel COLS and ROWS, bound bias, y, half_x, factors and step, and
 //             fetch(row, unit)         what there is of 32 columns of a row in memory
 //             half8(fetched, i)        columns 8 i .. 8 i + 8 of it as f16
-//             finish(row, token, sum, part) writes an output
+//             factor_of(row, token)    what a sum is to be multiplied by
 // gives:    make_tile()
 
 enable f16;
@@ -26,6 +26,11 @@ override SUBGROUPS: u32 = 8;
 override TOKENS: u32 = 64;    // 16, 32, 64 or 128
 override SPLIT: u32 = 1;
 override AHEAD: u32 = 1;      // steps whose W and X are on their way: 1 or 2
+override BIAS: bool = false;
+override FIRST_ROW: u32 = 0;
+override OUT_ROWS: u32;
+override ADD: bool = false;
+override MOST: u32 = 1;       // tokens of a part of y
 
 override TILE_ROWS: u32 = LANES / 2u;
 override ACROSS: u32 = select(SUBGROUPS, min(SUBGROUPS, TILE_ROWS / 32u), TOKENS >= 64u); // subgroups along rows
@@ -200,7 +205,19 @@ fn write(mine: Mine, h: u32, v: u32) {
     let owner = i / 256u;
     let row = mine.first_row + 16u * (TALL * (owner % ACROSS) + h) + i % 16u;
     let token = mine.first_token + 16u * (WIDE * (owner / ACROSS) + v) + i % 256u / 16u;
-    if (row < ROWS && token < step.x) { finish(row, token, corners[i], mine.part); }
+    if (row < ROWS && token < step.x) { put(row, token, corners[i] * factor_of(row, token), mine.part); }
   }
   workgroupBarrier();
+}
+
+// Writes an output: to its part, or whole.
+fn put(row: u32, token: u32, sum: f32, part: u32) {
+  let at = token * OUT_ROWS + FIRST_ROW + row;
+  if (SPLIT > 1u) {
+    y[part * MOST * OUT_ROWS + at] = sum;
+    return;
+  }
+  var add = 0.0;
+  if (BIAS) { add = bias[FIRST_ROW + row]; }
+  y[at] = select(0.0, y[at], ADD) + sum + add;
 }

@@ -4,13 +4,19 @@
 // W and X of that step in workgroup memory as vec4f along the columns. What the next step needs is on its
 // way to registers meanwhile. A lane owns rows across + ACROSS i, i < 4, and tokens down + 8 j, j < WIDE.
 // Sums go up in steps (8, 4 eights, 16 steps, all), which bounds rounding.
-// needs:    bound x and step, and of the kernel
+// needs:    bound x, bias, y and step, and of the kernel
 //             fetch(row, unit, half)   what there is in memory of 16 columns, half a unit, of a row
 //             place_w(fetched, at)     those as four vec4f from tile_w[at] on
-// gives:    sums[j][i] after walk(), and what is mine: see Place
+//             finished(row, sum)       a sum with what is still to be multiplied
+// gives:    place_of() the tile that is mine, walk() it, write() it: rows FIRST_ROW .. FIRST_ROW + rows of
+//           y, or added to where ADD
 
 override ACROSS: u32 = 8;
 override WIDE: u32 = 4;
+override BIAS: bool = false;
+override FIRST_ROW: u32 = 0;
+override OUT_ROWS: u32;
+override ADD: bool = false;
 
 override LANES: u32 = 8u * ACROSS;
 override TILE_ROWS: u32 = 4u * ACROSS;
@@ -99,5 +105,21 @@ fn walk(place: Place, rows: u32, units: u32, lane: u32) {
     fours = fetch_x(place, next, units, lane);
     multiply(lane % ACROSS, lane / ACROSS, unit % 16u == 15u || unit + 1u == units);
     workgroupBarrier();
+  }
+}
+
+// Writes the tile.
+fn write(place: Place, rows: u32, lane: u32) {
+  for (var j = 0u; j < WIDE; j++) {
+    for (var i = 0u; i < 4u; i++) {
+      let row = place.first_row + lane % ACROSS + ACROSS * i;
+      let token = lane / ACROSS + 8u * j;
+      if (row < rows && token < place.live) {
+        let at = (place.first_token + token) * OUT_ROWS + FIRST_ROW + row;
+        var sum = finished(row, sums[j][i]);
+        if (BIAS) { sum += bias[FIRST_ROW + row]; }
+        y[at] = select(0.0, y[at], ADD) + sum;
+      }
+    }
   }
 }

@@ -16,6 +16,7 @@ export const npmPins = {
   "webgpu": "0.6.2",
   "bun-webgpu": "0.1.7",
   "@sparticuz/chromium": "153.0.0",
+  "@node-llama-cpp/linux-x64": "3.22.1",
 } as const;
 
 /** A package that {@linkcode loadNpm} knows. */

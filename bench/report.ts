@@ -66,9 +66,10 @@ function letter(i: number): string {
 
 function deviceLine({ device, date, commit, copyGBs }: BenchDocument): string {
   const { adapter, software, fast, accuracy, matrixUnits, clock, runtime } = device;
+  const { arithmetic = accuracy === "fast" ? ["f16 arithmetic"] : [] } = device;
   const notes = [
     ...(fast ? ["fast"] : []),
-    ...(accuracy === "fast" ? ["f16 arithmetic"] : []),
+    ...arithmetic,
     ...(matrixUnits ? ["matrix units"] : []),
     ...(software ? ["a CPU, no GPU's timings"] : []),
     `clock ${clock}`,

@@ -54,6 +54,8 @@ export interface BenchDevice {
   readonly software: boolean;
   readonly fast: boolean;
   readonly accuracy: string;
+  /** What multiplies a token or two where it is not f32, in words. */
+  readonly arithmetic?: readonly string[];
   readonly matrixUnits?: boolean;
   /** off, cached or now, and how many classes of shape have a tiling of their own. */
   readonly tune: string;

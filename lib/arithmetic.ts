@@ -4,6 +4,8 @@
  *
  *   halves      f16 products of a token or two: `--accuracy fast`. The smallest FP levels are subnormal
  *               f16, so a device must compute with those
+ *   bytes       packed products of four bytes for a token or two: `--accuracy fast`, where they are one
+ *               instruction and no polyfill. WebGPU does not say where, so the GPUs are listed here
  *   fragments   matrix units, f16 in and f32 out: `--matrix-units`. Experimental in WebGPU, so every
  *               position of a fragment is tried
  *
@@ -17,11 +19,16 @@ import { expect } from "./self_test.ts";
 
 type Log = (line: string) => void;
 
-/** Whether products of a token or two may be in f16 on this device; `log` is told why not. */
-export async function mayHalve(gpu: Gpu | null, log?: Log): Promise<boolean> {
-  return await allows(gpu, "halves", [halfTest], (reason) => {
-    log?.(`No fast accuracy (${reason}): exact products it is`);
+/** Whether a device may do better than f32 for a token or two, in one way or both; `log` is told why not. */
+export async function mayBeFast(gpu: Gpu | null, log?: Log): Promise<boolean> {
+  const bytes = gpu !== null && gpu.features.has("bytes offered") &&
+    await allows(gpu, "bytes", [byteTest], (reason) => {
+      log?.(`No activations of a byte (${reason}): f16 or exact products it is`);
+    });
+  const halves = await allows(gpu, "halves", [halfTest], (reason) => {
+    log?.(`No ${bytes ? "f16 arithmetic" : "fast accuracy"} (${reason}): exact products it is`);
   });
+  return bytes || halves;
 }
 
 /** Whether matrix units may multiply many tokens on this device; `log` is told why not. */
@@ -72,6 +79,39 @@ export async function halfTest(gpu: Gpu): Promise<void> {
   await run(gpu, kernelFor("self_test_half", gpu.features), launch);
   expect("f16 arithmetic", [...await download(gpu, y)], expectedHalves());
   for (const buffer of [v, t, y]) buffer.destroy();
+}
+
+/** Bytes whose products and sums reach the ends of what kernels make of them. */
+const BYTES: readonly (readonly [number[], number[]])[] = [
+  [[12, -12, 12, -12], [127, -127, 127, -127]],
+  [[-127, -127, -127, -127], [127, 127, 127, 127]],
+  [[1, 2, 3, 4], [-5, 6, -7, 8]],
+  [[0, 15, 0, -1], [99, 0, -99, -128]],
+];
+
+/** What y [4] of self_test_bytes must be. */
+function expectedBytes(): number[] {
+  return BYTES.map(([v, t]) => v.reduce((sum, byte, i) => sum + byte * t[i], 1000));
+}
+
+/** Throws where a device has no packed products of bytes, or computes them wrongly. */
+export async function byteTest(gpu: Gpu): Promise<void> {
+  const [v, t] = await Promise.all(
+    [0, 1].map((at) => upload(gpu, Int32Array.from(BYTES.flatMap((pair) => pair[at])))),
+  );
+  const y = empty(gpu, 16);
+  const launch = { constants: {}, buffers: [v, t, y], workgroups: 1 };
+  await run(gpu, kernelFor("self_test_bytes", gpu.features), launch);
+  expect("products of bytes", [...await download(gpu, y)], expectedBytes());
+  for (const buffer of [v, t, y]) buffer.destroy();
+}
+
+/**
+ * Whether an adapter is one whose packed product of bytes is a single instruction in the machine code
+ * that its compiler was seen to make: see bench/README.md.
+ */
+export function hasBytes({ info: { vendor, architecture } }: GPUAdapter): boolean {
+  return vendor === "amd" && /^rdna-[23]$/.test(architecture);
 }
 
 /** The one kind of fragment that kernels use. */

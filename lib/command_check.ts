@@ -5,7 +5,8 @@
  */
 import { checkCheckpoint, type CheckedTensor } from "./check_checkpoint.ts";
 import type { CommandContext, CommandResult } from "./command.ts";
-import { type Accuracy, type Binding, deviceFacts, deviceText, openDevice } from "./device.ts";
+import { type Accuracy, type Binding, openDevice } from "./device.ts";
+import { deviceFacts, deviceText } from "./device_facts.ts";
 import { type Row, told } from "./report.ts";
 import { quote } from "./strict_json.ts";
 import { tunedText, type TuneMode } from "./tuning.ts";

@@ -14,7 +14,7 @@ import {
   readModelOptions,
 } from "./command_model.ts";
 import { compareModels, type Comparison, type ModelScore } from "./compare.ts";
-import { deviceText } from "./device.ts";
+import { deviceText } from "./device_facts.ts";
 import type { Args } from "./parse_args.ts";
 import { callersPath } from "./read_options.ts";
 import { told } from "./report.ts";

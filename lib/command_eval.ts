@@ -16,7 +16,7 @@ import {
   readModelOptions,
   requireIds,
 } from "./command_model.ts";
-import { deviceFacts, deviceText } from "./device.ts";
+import { deviceFacts, deviceText } from "./device_facts.ts";
 import { evaluateChoices, type EvaluateOptions, evaluateText } from "./evaluate.ts";
 import type { LanguageModel } from "./llama.ts";
 import type { Args } from "./parse_args.ts";

@@ -20,7 +20,7 @@
  * @module
  */
 
-import { hasFragments, MATRIX_UNITS, mayHalve, mayUseUnits } from "./arithmetic.ts";
+import { hasBytes, hasFragments, MATRIX_UNITS, mayBeFast, mayUseUnits } from "./arithmetic.ts";
 import {
   dawnSources,
   findAdapter,
@@ -42,7 +42,7 @@ export type Binding = "webgpu" | "bun-webgpu" | "deno" | "software" | "cpu";
 /** All bindings, in the order of `afpq devices`. */
 export const bindings: readonly Binding[] = ["webgpu", "bun-webgpu", "deno", "software", "cpu"];
 
-/** Bounds of products: of f32 arithmetic, or of f16. */
+/** Bounds of products: of f32 arithmetic, or of f16 and of activations of a byte. */
 export type Accuracy = "exact" | "fast";
 
 /** Both, the default first. */
@@ -60,7 +60,7 @@ export interface Device {
   readonly software: boolean;
   /** Whether Dawn's toggles are on. */
   readonly fast: boolean;
-  /** Whether products of a token or two may be computed in f16: see kernels/matvec_fast.wgsl. */
+  /** Whether products of a token or two may be in f16 or of bytes: see device_facts.ts. */
   readonly accuracy: Accuracy;
   /** Whether products of three tokens and more use matrix units: see kernels/matmul_matrix.wgsl. */
   readonly matrixUnits: boolean;
@@ -76,7 +76,7 @@ export interface DeviceOptions {
   binding?: Binding;
   /** Whether to try for a fast device; where there is none a plain one opens, and `log` is told. */
   fast?: boolean;
-  /** "fast" multiplies in f16 where the device can, and `log` is told where not. Default "exact". */
+  /** "fast" multiplies in f16, or bytes, where the device can, and `log` is told where not. Default "exact". */
   accuracy?: Accuracy;
   /** Whether matrix units multiply where the device has them, and `log` is told where not. */
   matrixUnits?: boolean;
@@ -110,9 +110,9 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const refused: string[] = [];
   const fast = options.fast || options.matrixUnits; // Dawn shows matrix units to a fast device alone
   const plain = await open({ ...options, fast, refused: (reason) => void refused.push(reason) });
-  const halved = options.accuracy === "fast" && await mayHalve(plain.gpu, options.log);
+  const best = options.accuracy === "fast" && await mayBeFast(plain.gpu, options.log);
   const matrixUnits = options.matrixUnits === true && await mayUseUnits(plain.gpu, options.log);
-  const device: Device = { ...plain, accuracy: halved ? "fast" : "exact", matrixUnits };
+  const device: Device = { ...plain, accuracy: best ? "fast" : "exact", matrixUnits };
   if (device.gpu && options.tuned !== false) await useChoices(device, device.gpu);
   if (options.fast && !device.fast && device.gpu) {
     const reason = refused.at(-1) ?? "it has no toggles";
@@ -124,19 +124,6 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
 async function useChoices(device: Device, { choices, features }: Gpu): Promise<void> {
   const known = await readChoices(tuningKey(device, features));
   for (const [name, tiling] of Object.entries(known)) choices.set(name, tiling);
-}
-
-/** A device by its adapter and binding, for people. */
-export function deviceText({ adapter, binding, fast, accuracy, matrixUnits }: Device): string {
-  const halved = accuracy === "fast";
-  const traits = [fast && "fast", halved && "f16 arithmetic", matrixUnits && "matrix units"];
-  return [`${adapter} by ${binding}`, ...traits.filter((trait) => trait)].join(", ");
-}
-
-/** A device as documents show it. */
-export function deviceFacts(device: Device) {
-  const { binding, adapter, backend, software, fast, accuracy, matrixUnits } = device;
-  return { binding, adapter, backend, software, fast, accuracy, matrixUnits };
 }
 
 /** Options, and who is told why a device is not fast. */
@@ -286,6 +273,7 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
   const subgroupSize = subgroupSizeOf(found.adapter);
   const traits = [
     ...(software && subgroupSize === 8 ? ["octets"] : []),
+    ...(hasBytes(found.adapter) ? ["bytes offered"] : []),
     ...(hasFragments(found.adapter) ? ["fragments offered"] : []),
   ];
   const gpu = createGpu(device, traits, subgroupSize);

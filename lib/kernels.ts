@@ -8,6 +8,7 @@
 import attention from "../kernels/attention.wgsl" with { type: "text" };
 import attentionQuads from "../kernels/attention_quads.wgsl" with { type: "text" };
 import attentionTile from "../kernels/attention_tile.wgsl" with { type: "text" };
+import byteTokens from "../kernels/byte_tokens.wgsl" with { type: "text" };
 import denseMatmul from "../kernels/dense_matmul.wgsl" with { type: "text" };
 import denseMatmulMatrix from "../kernels/dense_matmul_matrix.wgsl" with { type: "text" };
 import denseMatmulQuads from "../kernels/dense_matmul_quads.wgsl" with { type: "text" };
@@ -22,16 +23,19 @@ import matmul from "../kernels/matmul.wgsl" with { type: "text" };
 import matmulMatrix from "../kernels/matmul_matrix.wgsl" with { type: "text" };
 import matmulQuads from "../kernels/matmul_quads.wgsl" with { type: "text" };
 import matvec from "../kernels/matvec.wgsl" with { type: "text" };
+import matvecBytes from "../kernels/matvec_bytes.wgsl" with { type: "text" };
 import matvecFast from "../kernels/matvec_fast.wgsl" with { type: "text" };
 import rmsNorm from "../kernels/rms_norm.wgsl" with { type: "text" };
 import rotate from "../kernels/rotate.wgsl" with { type: "text" };
 import selfTest from "../kernels/self_test.wgsl" with { type: "text" };
+import selfTestBytes from "../kernels/self_test_bytes.wgsl" with { type: "text" };
 import selfTestMatrix from "../kernels/self_test_matrix.wgsl" with { type: "text" };
 import selfTestHalf from "../kernels/self_test_half.wgsl" with { type: "text" };
 import siluMul from "../kernels/silu_mul.wgsl" with { type: "text" };
 import tokenLoss from "../kernels/token_loss.wgsl" with { type: "text" };
 import top from "../kernels/top.wgsl" with { type: "text" };
 import widenCache from "../kernels/widen_cache.wgsl" with { type: "text" };
+import byteTable from "../kernels/parts/byte_table_portable.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
 import fragments from "../kernels/parts/fragments_matrix.wgsl" with { type: "text" };
 import quads from "../kernels/parts/quads_portable.wgsl" with { type: "text" };
@@ -67,6 +71,7 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   table: { portable: table },
   uniform_table: { octet: tableOctet, portable: table },
   half_table: { f16: halfTable },
+  byte_table: { portable: byteTable },
   dense: { portable: dense },
   reduce: { subgroup: reduceSubgroup, portable: reduce },
   lines: { portable: lines },
@@ -80,6 +85,8 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
 const KERNELS = {
   matvec: { text: matvec, parts: ["weights", "uniform_table", "lines"] },
   matvec_fast: { text: matvecFast, parts: ["weights", "half_table", "lines"] },
+  matvec_bytes: { text: matvecBytes, parts: ["weights", "byte_table", "lines"] },
+  byte_tokens: { text: byteTokens, parts: [] },
   halve_tokens: { text: halveTokens, parts: [] },
   join: { text: joinParts, parts: [] },
   matmul: { text: matmul, parts: ["weights", "table", "tile"] },
@@ -93,6 +100,7 @@ const KERNELS = {
   self_test: { text: selfTest, parts: ["weights", "table"] },
   self_test_matrix: { text: selfTestMatrix, parts: [] },
   self_test_half: { text: selfTestHalf, parts: [] },
+  self_test_bytes: { text: selfTestBytes, parts: [] },
   embed: { text: embed, parts: ["dense"] },
   embed_packed: { text: embedPacked, parts: ["weights", "table"] },
   rms_norm: { text: rmsNorm, parts: ["reduce"] },

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { byteLevelsOf } from "./byte_levels.ts";
 import type { Device } from "./device.ts";
 import { kernelFor } from "./kernels.ts";
 import { download, empty, run, upload } from "./launch.ts";
@@ -53,7 +54,7 @@ export async function matvec(
 
 /** How far a product with one token or two (matvec) or more (matmul) on this device may be off. */
 export function boundOn(
-  { accuracy, matrixUnits }: Device,
+  { accuracy, matrixUnits, gpu }: Device,
   q: Matrix,
   x: Float32Array,
   batch: number,
@@ -61,6 +62,7 @@ export function boundOn(
   if (batch > 2 && matrixUnits) return reference.fragmentsBound(q, x, batch);
   if (!("codes" in q)) return reference.denseBound(q, x, batch);
   if (batch > 2) return reference.matmulBound(q, x, batch);
+  if (gpu?.features.has("bytes") && byteLevelsOf(q)) return reference.matvecBytesBound(q, x);
   return accuracy === "fast" ? reference.matvecFastBound(q, x) : reference.matvecBound(q, x);
 }
 

@@ -9,7 +9,7 @@
  */
 
 import { type FloatDtype, widen } from "./float16.ts";
-import type { QuantizedMatrix } from "./pack.ts";
+import { type QuantizedMatrix, UNIT } from "./pack.ts";
 import { dequantize, groupScales, rowCodes } from "./quantizer.ts";
 
 /** W [rows, cols] as it stands in a dense checkpoint. */
@@ -95,6 +95,28 @@ export function matvecFastBound(q: QuantizedMatrix, x: Float32Array): Float64Arr
       const own = x.subarray(token * q.cols, (token + 1) * q.cols);
       const most = own.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
       bounds[token * q.rows + row] += 2 ** -24 * most * all;
+    }
+  }
+  return bounds;
+}
+
+/**
+ * The same with activations of a byte (`--accuracy fast`): (m / 253 + 2^-119) sum |w| over each unit of
+ * 32 columns, m being its largest |x|; see kernels/matvec_bytes.wgsl.
+ */
+export function matvecBytesBound(q: QuantizedMatrix, x: Float32Array): Float64Array {
+  const bounds = new Float64Array(x.length / q.cols * q.rows);
+  for (let row = 0; row < q.rows; row++) {
+    const w = weightsOf(q, row);
+    for (let at = row, start = 0; start < x.length; at += q.rows, start += q.cols) {
+      for (let first = 0; first < q.cols; first += UNIT) {
+        let most = 0, all = 0;
+        for (let c = first; c < Math.min(first + UNIT, q.cols); c++) {
+          most = Math.max(most, Math.abs(x[start + c]));
+          all += Math.abs(w[c]);
+        }
+        bounds[at] += (most / 253 + 2 ** -119) * all;
+      }
     }
   }
   return bounds;

@@ -1,6 +1,6 @@
 /**
  * The small kernels of a transformer in plain TypeScript, in f64 until the result is stored: what
- * rms_norm, silu_mul, embed, token_loss, top and halve_tokens must compute.
+ * rms_norm, silu_mul, embed, token_loss, top, halve_tokens and byte_tokens must compute.
  *
  * Activations are [tokens, width], row-major, no padding here.
  *
@@ -9,6 +9,8 @@
 
 import { f16Bits, f16Value, floorLog2, powerOfTwo } from "./float16.ts";
 import { denseRow, type Matrix, weightsOf } from "./linear_reference.ts";
+import { UNIT, unitsPerRow } from "./pack.ts";
+import { roundHalfEven } from "./rounding.ts";
 
 const F32_MIN_NORMAL = 2 ** -126;
 
@@ -82,4 +84,24 @@ export function halveTokens(
   const up = Math.max(-126, Math.min(target - 1 - exponent, 126));
   const halves = Float32Array.from(x, (value) => f16Value(f16Bits(value * powerOfTwo(up))));
   return { halves, factor: powerOfTwo(-up) };
+}
+
+/**
+ * One token as bytes, each unit of 32 columns in steps of a 127th of its largest, or 0 where that is
+ * below 2^-119. x [cols] -> bytes [cols], steps [units]
+ */
+export function byteTokens(
+  x: Float32Array,
+): { bytes: Int8Array<ArrayBuffer>; steps: Float32Array<ArrayBuffer> } {
+  const steps = new Float32Array(unitsPerRow(x.length));
+  for (const [column, value] of x.entries()) {
+    const unit = Math.floor(column / UNIT);
+    steps[unit] = Math.max(steps[unit], Math.abs(value));
+  }
+  steps.forEach((most, unit) => steps[unit] = most < 2 ** -119 ? 0 : most / 127);
+  const bytes = Int8Array.from(x, (value, column) => {
+    const step = steps[Math.floor(column / UNIT)];
+    return step === 0 ? 0 : roundHalfEven(value / step);
+  });
+  return { bytes, steps };
 }

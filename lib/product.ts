@@ -73,6 +73,7 @@ export function launchesOf(
   const where = { FIRST_ROW: slice.firstRow, OUT_ROWS: outRows, ...(few && { BATCH: tokens }) };
   const TARGET = Math.min(15, 9 - Math.ceil(Math.log2(slice.reach)));
   const halved = tiling.name === "matvec_fast" ? halvesOf(product, TARGET) : null;
+  const bytes = tiling.name === "matvec_bytes" ? bytesOf(device, product) : null;
   const launches: Recorded[] = [{
     name: tiling.name,
     launch: {
@@ -85,11 +86,12 @@ export function launchesOf(
       },
       buffers: halved
         ? [...slice.buffers, halved.halves, bias, y, halved.factors]
-        : [...slice.buffers, x, bias, y, ...(few ? [] : [step])],
+        : [...slice.buffers, bytes?.bytes ?? x, bias, y, ...(few ? [] : [step])],
       workgroups: split * Math.ceil(slice.rows / tiling.rows) * Math.ceil(tokens / tiling.tokens),
     },
   }];
   if (halved) launches.unshift(halved.recorded);
+  if (bytes) launches.unshift(bytes.recorded);
   if (split > 1) launches.push(joinOf(device, product, { ...where, ...how, SPLIT: split }, y));
   return launches;
 }
@@ -143,6 +145,18 @@ function halvesOf({ slice, tokens, x, room }: Product, TARGET: number) {
   const factors = room("factors", Math.max(16, 4 * tokens));
   const launch = { constants: { COLS, TARGET }, buffers: [x, halves, factors], workgroups: tokens };
   return { halves, factors, recorded: { name: "halve_tokens" as const, launch } };
+}
+
+/** Activations as bytes, in the order in which weights of a format become some. */
+function bytesOf(device: Device, { slice, tokens, x, room }: Product) {
+  const { COLS, DECODE } = slice.constants;
+  const units = Math.ceil(COLS / UNIT) * tokens;
+  const bytes = room("bytes", 48 * units);
+  const IN_ORDER = DECODE === 2 && !slice.byteLevels!.run ? 1 : 0;
+  const constants = { COLS, BATCH: tokens, IN_ORDER, WORKGROUP: lanes(device) };
+  const workgroups = Math.ceil(units / constants.WORKGROUP);
+  const launch = { constants, buffers: [x, bytes], workgroups };
+  return { bytes, recorded: { name: "byte_tokens" as const, launch } };
 }
 
 /** A product whose weights are made f32 first, as many rows at a time as there is room for. */

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { type ByteLevels, byteLevelsOf, commonByteLevels } from "./byte_levels.ts";
 import type { Device } from "./device.ts";
 import { f16Value, powerOfTwo } from "./float16.ts";
 import { allocate, type Gpu, upload, write } from "./launch.ts";
@@ -26,6 +27,8 @@ export interface Slice {
   readonly reach: number;
   /** Largest scale of packed weights as it is stored, or as its code alone stands for it; for matrix units. */
   readonly largestScale: number;
+  /** How levels become bytes; null unless the device multiplies bytes, and this matrix so. */
+  readonly byteLevels: ByteLevels | null;
   /** Constants of the part `weights` or `dense`. */
   readonly constants: Record<string, number>;
   /** In the order of the kernels' bindings, those of W. */
@@ -63,7 +66,7 @@ export async function load<M extends Matrix>(
   if (!gpu) return { matrix, slices: [], free() {} };
   const slices: Slice[] = [];
   const tensors = tensorsOf(matrix);
-  const largestScale = largestScaleOf(gpu, matrix);
+  const known = { largestScale: largestScaleOf(gpu, matrix), byteLevels: byteLevels(gpu, matrix) };
   const most = wholeWordRows(
     Math.min(mostRows, fittingRows(gpu, matrix, tensors)),
     tensors,
@@ -77,7 +80,7 @@ export async function load<M extends Matrix>(
         const part = bytes.subarray(firstRow * stride, (firstRow + rows) * stride);
         return upload(gpu, atLeast16(part));
       }));
-      slices.push(await sliceOf(gpu, matrix, { firstRow, rows, buffers, largestScale }));
+      slices.push(await sliceOf(gpu, matrix, { firstRow, rows, buffers, ...known }));
     }
   } catch (error) {
     freeAll(slices);
@@ -125,29 +128,35 @@ async function stack(
   const buffers = await Promise.all(
     strides.map((stride) => allocate(gpu, Math.max(16, rows * stride))),
   );
-  let row = 0, largestScale = 0;
+  let row = 0, largestScale = 0, levels = byteLevels(gpu, first);
   for (const source of sources) {
     const matrix = source === sources[0] ? first : await source.read();
     const tensors = tensorsOf(matrix);
     largestScale = Math.max(largestScale, largestScaleOf(gpu, matrix));
+    levels = commonByteLevels(levels, byteLevels(gpu, matrix));
     for (const [i, bytes] of tensors.entries()) {
       await write(gpu, buffers[i], row * strides[i], bytes);
     }
     row += source.rows;
   }
-  return await sliceOf(gpu, first, { firstRow: 0, rows, buffers, largestScale });
+  const known = { largestScale, byteLevels: levels };
+  return await sliceOf(gpu, first, { firstRow: 0, rows, buffers, ...known });
 }
 
 /** A slice from its tensors' buffers: codes are bound twice, then scales and codebook. */
 async function sliceOf(
   gpu: Gpu,
   matrix: Matrix,
-  { firstRow, rows, buffers, largestScale }: Omit<Slice, "packed" | "reach" | "constants">,
+  { firstRow, rows, buffers, largestScale, byteLevels }: Omit<
+    Slice,
+    "packed" | "reach" | "constants"
+  >,
 ): Promise<Slice> {
   const own = {
     firstRow,
     rows,
     largestScale,
+    byteLevels,
     constants: { ...constantsOf(gpu, matrix), ROWS: rows },
   };
   if (!("codes" in matrix)) return { ...own, packed: false, reach: 0, buffers };
@@ -202,6 +211,11 @@ function largestScaleOf({ features }: Gpu, matrix: Matrix): number {
     most = Math.max(most, matrix.scales[i] & 0x7fff);
   }
   return f16Value(most);
+}
+
+/** How levels become bytes, on a device that multiplies those. */
+function byteLevels({ features }: Gpu, matrix: Matrix): ByteLevels | null {
+  return "codes" in matrix && features.has("bytes") ? byteLevelsOf(matrix) : null;
 }
 
 /** Bytes of codes and scales, or of dense weights. */

@@ -50,13 +50,14 @@ export function candidatesOf(
 ): Tiling[] {
   const { packed } = slice;
   if (kind === "matvec") {
-    const fast = packed && device.gpu?.features.has("halves") === true && fitsHalves(slice);
+    const name = matvecName(device, slice);
+    const fast = packed && name !== "matvec";
     const all = device.software ? softwareShapes(packed) : hardwareShapes(device, slice, fast);
     const room = device.gpu?.device.limits.maxComputeWorkgroupStorageSize ?? Infinity;
     const shapes = all.filter((shape) =>
       shape.tall * tokens <= MOST_SUMS && workgroupBytes(slice, shape, tokens) <= room
     );
-    const tilings = shapes.map((shape) => matvecTiling(device, slice, shape, fast));
+    const tilings = shapes.map((shape) => matvecTiling(device, slice, shape, name));
     return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
   }
   if (device.gpu?.features.has("fragments") && fitsFragments(slice)) {
@@ -107,15 +108,18 @@ interface MatvecShape {
   readonly singly?: boolean;
 }
 
+/** Bytes of both tables of FP4 in kernels/parts/byte_table. */
+const BYTE_TABLES = 4 * (1024 + 256);
+
 /** Workgroup memory of a shape: sums, staged activations, and the table of pairs. */
 function workgroupBytes(
-  { constants: { DECODE, BITS } }: Slice,
+  { constants: { DECODE, BITS }, byteLevels }: Slice,
   { lines, span, tall, staged, copies = 1 }: MatvecShape,
   tokens: number,
 ): number {
   const sums = 4 * tokens * tall * lines * (span + 1);
   const stage = staged ? 16 * 9 * span * tokens : 16;
-  const table = DECODE === 2 ? 8 * copies * 2 ** (2 * BITS) : 8;
+  const table = DECODE === 2 ? 8 * copies * 2 ** (2 * BITS) : byteLevels ? BYTE_TABLES : 8;
   return sums + stage + table;
 }
 
@@ -176,6 +180,13 @@ function waitsForBanks({ adapter }: Device, { packed, constants: { DECODE } }: S
   return packed && DECODE === 2 && /nvidia/i.test(adapter);
 }
 
+/** Bytes of activations where they are worth it, else f16, of a device of fast accuracy. */
+function matvecName({ gpu }: Device, slice: Slice): KernelName {
+  if (!slice.packed) return "dense_matvec";
+  if (gpu?.features.has("bytes") && slice.byteLevels) return "matvec_bytes";
+  return gpu?.features.has("halves") && fitsHalves(slice) ? "matvec_fast" : "matvec";
+}
+
 /** Whether levels are f16 numbers that leave room for activations beside them. */
 function fitsHalves({ reach }: Slice): boolean {
   return reach >= 2 ** -14 && reach <= 2 ** 5;
@@ -183,22 +194,23 @@ function fitsHalves({ reach }: Slice): boolean {
 
 function matvecTiling(
   device: Device,
-  { packed }: Slice,
+  { packed, byteLevels }: Slice,
   shape: MatvecShape,
-  fast: boolean,
+  name: KernelName,
 ): Tiling {
   const { lines, span, tall, split = 1, staged = false, copies, singly } = shape;
   const common = { WORKGROUP: lines * span, SPAN: span, TALL: tall, SPLIT: split };
   return {
-    name: fast ? "matvec_fast" : packed ? "matvec" : "dense_matvec",
+    name,
     rows: tall * lines,
     tokens: 2,
     constants: packed
       ? {
         ...common,
-        ...lookedUp(device, fast),
+        ...(name === "matvec" && lookedUp(device)),
+        ...(name === "matvec_bytes" && { STEPS: byteLevels!.steps, RUN: byteLevels!.run ? 1 : 0 }),
         STAGED: staged ? 1 : 0,
-        ...(copies && { COPIES: copies }),
+        ...(copies && name !== "matvec_bytes" && { COPIES: copies }),
         ...(singly && { SINGLY: 1 }),
       }
       : common,
@@ -283,8 +295,8 @@ function fragmentTilings(
 }
 
 /** Where lanes of eight hold levels between them, looking magnitudes up is quicker than moving bits. */
-function lookedUp({ gpu }: Device, fast = false): Record<string, number> {
-  return gpu?.features.has("octets") && !fast ? { LOOKED_UP: 1 } : {};
+function lookedUp({ gpu }: Device): Record<string, number> {
+  return gpu?.features.has("octets") ? { LOOKED_UP: 1 } : {};
 }
 
 /** Lanes of a workgroup on this device. */

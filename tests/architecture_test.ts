@@ -13,9 +13,9 @@ const LAYERS: Record<string, string> = {
     "recipe lloyd budget triangular layer_error weighted_clip group_rounding repack row_descent " +
     "open_row output_clip refinement gptq awq quantize_linear gram_reference",
   gpu: "waiting gpu launch kernels self_test arithmetic native bun_webgpu bindings software_gpu " +
-    "tuning_cache device timing",
+    "tuning_cache device device_facts timing",
   operations:
-    "linear_reference pointwise_reference attention_reference resident tiling product linear " +
+    "byte_levels linear_reference pointwise_reference attention_reference resident tiling product linear " +
     "prepared_product tuning",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_claims packed_tensors",
@@ -41,10 +41,13 @@ const LONG: Record<string, string> = {};
 const RECORDED: Record<string, string> = {
   self_test: "self_test",
   self_test_half: "arithmetic",
+  self_test_bytes: "arithmetic",
   self_test_matrix: "arithmetic",
   matmul_matrix: "tiling",
   dense_matmul_matrix: "tiling",
   matvec_fast: "tiling",
+  matvec_bytes: "tiling",
+  byte_tokens: "product",
   halve_tokens: "product",
   join: "product",
   matmul_quads: "tiling",
@@ -70,10 +73,12 @@ const SPECIFIED: Record<string, string> = {
   attention_quads: "attention",
   self_test: "expected",
   self_test_half: "expectedHalves",
+  self_test_bytes: "expectedBytes",
   self_test_matrix: "expectedFragments",
   matmul_matrix: "matmul",
   dense_matmul_matrix: "denseMatmul",
   matvec_fast: "matvec",
+  matvec_bytes: "matvec",
   join: "matvec",
   matmul_quads: "matmul",
   dense_matmul_quads: "denseMatmul",

@@ -12,13 +12,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import {
-  type Device,
-  deviceFacts,
-  type DeviceOptions,
-  deviceText,
-  openDevice,
-} from "../lib/device.ts";
+import { type Device, type DeviceOptions, openDevice } from "../lib/device.ts";
+import { deviceFacts, deviceText } from "../lib/device_facts.ts";
 import { download, empty, joinKernel, run } from "../lib/launch.ts";
 import * as linear from "../lib/linear.ts";
 import { loadModel } from "../lib/llama.ts";

@@ -89,6 +89,7 @@ fn finished(row: u32, sum: f32) -> f32 { return sum; }
 `,
   table: "parts/weights",
   half_table: "parts/weights",
+  byte_table: "parts/weights",
   quads: "parts/swaps",
   weights: `fn lookup(word: u32, k: u32) -> vec2f { return vec2f(f32(word >> k)); }
 fn magnitude_of(word: u32) -> f32 { return f32(word); }

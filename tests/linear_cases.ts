@@ -69,6 +69,12 @@ export function asFast(device: Device): Device {
   return { ...device, accuracy: "fast", gpu: { ...device.gpu!, features, choices: new Map() } };
 }
 
+/** The same with activations of a byte. */
+export function asBytes(device: Device): Device {
+  const features = new Set([...device.gpu!.features, "bytes"]);
+  return { ...device, accuracy: "fast", gpu: { ...device.gpu!, features, choices: new Map() } };
+}
+
 /** The device as a CPU with vectors narrower than eight, such as SwiftShader. */
 export function asNarrow(device: Device): Device {
   return { ...asGpu(device), software: true };

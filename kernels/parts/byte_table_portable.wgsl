@@ -1,0 +1,109 @@
+// byte_table: levels of codes as bytes, for kernels that multiply four bytes at once.
+//
+// STEPS levels' multiples are whole numbers (halves of FP4: 2), so that bytes hold them exactly. Two codes
+// are looked up at once, as bytes (p, p, n, n): levels of at least 0 and those below, 0 where it is the
+// other; with other scalings (level, level, 0, 0). One of two tables has them the other way round, so that
+// of two lookups a single instruction makes four bytes to multiply:
+//
+//   e2m1   columns 0, 2 and 1, 3 by bits 15..6 of a half: of ten bits two signs mean nothing
+//          columns 4, 6 and 5, 7 by bits 5..0 and signs moved down to them
+//   e2m0   by bytes: of eight bits two mean nothing
+//   table  by BITS + BITS bits
+//
+// Four bytes are columns 0, 2, 4, 6 of a word or 1, 3, 5, 7; IN_ORDER they are 0 .. 3 or 4 .. 7. RUN, codes
+// are whole numbers themselves, which needs no table.
+// needs:    parts/weights; load_table() by all lanes together before bytes8()
+// gives:    bytes8(): levels of a word; step_factor(): of their unit; lookup() and magnitude_of() for
+//           parts/weights
+
+override STEPS: f32 = 1.0; // bytes a unit of level: a power of two
+override RUN: bool = false; // whether level k of a table of 16 is level 0 + k
+
+override IN_ORDER: bool = DECODE == 2u && !RUN;
+override PAIR_ENTRIES: u32 = select(select(1u << (2u * BITS), 1u, RUN), 256u, DECODE != 2u);
+override WIDE_ENTRIES: u32 = select(PAIR_ENTRIES, 1024u, DECODE == 0u);
+var<workgroup> firsts: array<u32, WIDE_ENTRIES>;
+var<workgroup> seconds: array<u32, PAIR_ENTRIES>;
+
+fn table_level(code: u32) -> f32 {
+  return codebook.levels[code / 4u][code % 4u];
+}
+
+fn magnitude_of(word: u32) -> f32 {
+  return table_level(word & select(3u, 7u, DECODE == 0u)) * 0x1p-14;
+}
+
+fn lookup(word: u32, k: u32) -> vec2f {
+  return vec2f(table_level(extractBits(word, 2u * BITS * k, BITS)), table_level(extractBits(word, 2u * BITS * k + BITS, BITS)));
+}
+
+// Bytes of two codes.
+fn entry(a: u32, b: u32) -> u32 {
+  let levels = vec2i(vec2f(table_level(a), table_level(b)) * STEPS);
+  if (SCALING != 1u) { return pack4xI8(vec4i(levels, 0, 0)); }
+  return pack4xI8(vec4i(max(levels, vec2i(0)), min(levels, vec2i(0))));
+}
+
+fn turned(bytes: u32) -> u32 {
+  return (bytes << 16u) | (bytes >> 16u);
+}
+
+// Writes the tables.
+fn load_table(lane: u32, lanes: u32) {
+  for (var i = lane; i < PAIR_ENTRIES; i += lanes) {
+    if (DECODE == 0u) {
+      // i has the bits of a lookup in seconds: signs, magnitudes
+      let pair = entry(extractBits(i, 3u, 3u) | ((i >> 4u) & 8u), (i & 7u) | ((i >> 3u) & 8u));
+      let at = (i & 0x7fu) | ((i & 0x80u) << 2u);
+      for (var free = 0u; free < 4u; free++) { firsts[at | (free << 7u)] = pair; }
+      seconds[i] = turned(pair);
+    } else {
+      let a = select(extractBits(i, 0u, BITS), extractBits(i, 2u, 2u) | ((i >> 5u) & 4u), DECODE == 1u);
+      let b = select(extractBits(i, BITS, BITS), (i & 3u) | ((i >> 3u) & 4u), DECODE == 1u);
+      let pair = entry(a, b);
+      firsts[i] = pair;
+      seconds[i] = turned(pair);
+    }
+  }
+  workgroupBarrier();
+}
+
+// Looked up by bits 2 and up, so that a shift brings an index and its place in bytes at once.
+fn first_at(bits: u32) -> u32 {
+  return firsts[(bits & (4u * WIDE_ENTRIES - 4u)) >> 2u];
+}
+
+fn second_at(bits: u32) -> u32 {
+  return seconds[(bits & (4u * PAIR_ENTRIES - 4u)) >> 2u];
+}
+
+// Levels of the eight codes of a word times STEPS, four a component: of at least 0, or all; and those
+// below 0, halves exchanged.
+struct Bytes {
+  above: vec2u,
+  below: vec2u,
+}
+
+fn bytes8(word: u32) -> Bytes {
+  if (RUN) { return Bytes(vec2u(word, word >> 4u) & vec2u(0x0f0f0f0fu), vec2u(0u)); }
+  var first: vec2u;
+  var second: vec2u;
+  if (DECODE == 0u) {
+    let moved = ((word << 2u) & 0x00fc00fcu) | ((word >> 5u) & 0x03000300u);
+    first = vec2u(first_at(word >> 4u), first_at(word >> 20u));
+    second = vec2u(second_at(moved), second_at(moved >> 16u));
+  } else if (DECODE == 1u) {
+    first = vec2u(first_at(word >> 6u), first_at(word >> 22u));
+    second = vec2u(second_at(word << 2u), second_at(word >> 14u));
+  } else {
+    first = vec2u(first_at(word << 2u), first_at(word >> (4u * BITS - 2u)));
+    second = vec2u(second_at(word >> (2u * BITS - 2u)), second_at(word >> (6u * BITS - 2u)));
+  }
+  let low = vec2u(0xffffu);
+  return Bytes((first & low) | (second & ~low), (second & low) | (first & ~low));
+}
+
+// What a sum of levels times STEPS is to be multiplied by, where codebook.factor comes on top.
+fn step_factor() -> f32 {
+  return select(0x1p-14, 1.0, DECODE == 2u) / STEPS;
+}

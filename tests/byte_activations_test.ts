@@ -1,0 +1,124 @@
+/** Claims about `--accuracy fast` with activations of a byte: products of a token or two. */
+import assert from "node:assert/strict";
+import { byteTest } from "../lib/arithmetic.ts";
+import type { Device } from "../lib/device.ts";
+import { deviceFacts, deviceText } from "../lib/device_facts.ts";
+import { kernelFor } from "../lib/kernels.ts";
+import { download, empty, run, upload } from "../lib/launch.ts";
+import * as linear from "../lib/linear.ts";
+import * as reference from "../lib/linear_reference.ts";
+import type { Group } from "../lib/pack.ts";
+import { byteTokens } from "../lib/pointwise_reference.ts";
+import { present } from "./gpu_devices.ts";
+import { asBytes, asGpu, CODED, matvecAgrees, tokens, weights, within } from "./linear_cases.ts";
+import { fill, normal } from "./random.ts";
+import { testUnless } from "./test_unless.ts";
+
+const asGpuBytes = (device: Device) => asBytes(asGpu(device));
+
+for (const { name: where, device: found } of present) {
+  const device = found!;
+  const gpu = device.gpu!;
+  const why = await byteTest(gpu).then(() => null, (error: Error) => error.message);
+  const claim = (text: string, body: () => Promise<void>) =>
+    testUnless(why, `${text}, on ${where}`, body);
+
+  claim("products of bytes are within their own bound, and beyond that of f32", async () => {
+    const cases: [string, 1 | 2, Group, (device: Device) => Device][] = [
+      ["fp4-asym", 1, 32, asBytes],
+      ["fp3-asym", 2, 16, asBytes],
+      ["int4-asym", 1, "row", asBytes],
+      ["int4-sym", 2, 64, asBytes],
+      ["int3-asym", 2, 32, asBytes],
+      ["fp4+5-asym", 1, 32, asBytes],
+      ["fp3-6-asym", 1, 128, asBytes],
+      ["custom:-31.75,-1,0,0.5,1,2,9-asym", 1, 16, asBytes],
+      ["fp4-asym", 2, 16, asGpuBytes],
+      ["int4-asym", 1, 16, asGpuBytes],
+      ["int3-asym", 1, 128, asGpuBytes],
+    ];
+    for (const [name, batch, group, how] of cases) {
+      const q = weights(35, 1100, name, group);
+      await matvecAgrees(how(device), q, { batch, biased: true });
+      const x = tokens(batch, 1100);
+      const exact = reference.matvecBound(q, x), wanted = reference.matvec(q, x);
+      const got = await linear.matvec(how(device), q, x);
+      assert.ok(got.some((y, i) => Math.abs(y - wanted[i]) > exact[i]), `${name} ran in bytes`);
+    }
+  });
+
+  claim(
+    "whole activations that a byte holds lose nothing, whatever the format's table",
+    async () => {
+      for (const name of ["fp4-asym", "fp3-asym", "int4-asym", "int4-sym", "int3-asym"]) {
+        for (const how of [asBytes, asGpuBytes]) {
+          const q = weights(35, 1100, name, 32);
+          const x = Float32Array.from(
+            { length: 1100 },
+            (_, i) => i % 32 ? i * 37 % 255 - 127 : 127,
+          );
+          const y = await linear.matvec(how(device), q, x);
+          within(y, reference.matvec(q, x), reference.matvecBound(q, x));
+        }
+      }
+    },
+  );
+
+  claim("coded scales go with activations of a byte", async () => {
+    for (const [name, scales] of CODED) {
+      await matvecAgrees(asBytes(device), weights(7, 300, name, 32, scales), { batch: 2 });
+    }
+  });
+
+  claim("products of bytes take activations of any size, and none at all", async () => {
+    const q = weights(8, 200, "fp4-asym", 64);
+    for (const size of [0, 1e-38, 1e-35, 1e-20, 1e4, 1e30]) {
+      const x = tokens(2, 200).map((value) => value * size);
+      await matvecAgrees(asBytes(device), q, { batch: 2, x });
+    }
+  });
+
+  claim(
+    "formats whose levels are no whole numbers, or gain nothing, are left as they are",
+    async () => {
+      for (const name of ["nf4-asym", "fp4-sym", "int3-sym"]) {
+        const q = weights(8, 200, name, 64);
+        const y = await linear.matvec(asBytes(device), q, tokens(1, 200));
+        assert.deepEqual(y, await linear.matvec(device, q, tokens(1, 200)));
+      }
+    },
+  );
+
+  claim("byte_tokens rounds each unit in steps of a 127th of its largest", async () => {
+    for (const IN_ORDER of [0, 1]) {
+      const x = fill(2 * 96, normal(5)).map((value, i) => i < 32 ? 1e-36 : value * 10 ** (i / 32));
+      const y = empty(gpu, 2 * 3 * 48);
+      await run(gpu, kernelFor("byte_tokens", gpu.features), {
+        constants: { COLS: 90, BATCH: 2, IN_ORDER },
+        buffers: [await upload(gpu, x), y],
+        workgroups: 1,
+      });
+      const { buffer } = await download(gpu, y);
+      for (let unit = 0; unit < 6; unit++) {
+        const own = x.subarray(32 * unit, 32 * unit + 32);
+        const wanted = byteTokens(own);
+        const [step] = new Float32Array(buffer, 48 * unit + 32, 1);
+        assert.ok(Math.abs(step - wanted.steps[0]) <= 2 ** -21 * wanted.steps[0]);
+        new Int8Array(buffer, 48 * unit, 32).forEach((byte, i) => {
+          const [word, at] = [i >> 3, i & 7];
+          const column = 8 * word + (IN_ORDER ? at : 2 * (at & 3) + (at >> 2));
+          const near = Math.abs(byte * step - own[column]) <= step * (0.5 + 2 ** -12);
+          assert.ok(near || byte === wanted.bytes[column], `${unit} ${i}: ${byte}`);
+        });
+      }
+    }
+  });
+
+  claim("a device that multiplies bytes says so", () => {
+    const bytes = asBytes(device);
+    assert.equal(deviceText(bytes), `${deviceText(device)}, 8-bit activations`);
+    assert.deepEqual(deviceFacts(bytes).arithmetic, ["8-bit activations"]);
+    assert.deepEqual(deviceFacts(device).arithmetic, []);
+    return Promise.resolve();
+  });
+}

@@ -73,7 +73,8 @@ and nf3, batches 1, 8, 64, 512, most important first, for 10 minutes.
   --json FILE        every number
   --all              every shape and format, however long it takes
   --strict           a device without Dawn's toggles; unless told, --fast
-  --accuracy NAME    exact, or fast: packed weights times a token or two in f16 arithmetic
+  --accuracy NAME    exact, or fast: packed weights times a token or two in f16 arithmetic or,
+                     where that takes fewer instructions, with 8-bit activations
   --matrix-units     three tokens and more, packed and dense f16, by the GPU's matrix units
   --tune MODE        kernels as they suit most devices (off), as measured before (cached, unless
                      told), or as measured first, which is kept (now)

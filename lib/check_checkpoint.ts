@@ -6,7 +6,8 @@
  *   x random in [-1, 1), and one-hot, which reads single columns of W
  *   worst = max |y - reference| / bound (linear_reference.ts); above 1 the device is wrong
  *
- * A device of fast accuracy is held to the bound of f16 arithmetic where it uses that.
+ * A device of fast accuracy is held to the bound of f16 arithmetic or 8-bit activations where it
+ * uses those.
  *
  * x is seeded by the matrix' shape, so that a failure repeats. Where a bound is 0 the output must
  * be exactly 0.

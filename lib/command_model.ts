@@ -31,7 +31,7 @@ export interface ModelOptions {
   readonly binding?: Binding;
   /** Whether to try for a fast device. */
   readonly fast?: boolean;
-  /** "fast" multiplies a token or two in f16; "exact" unless told. */
+  /** "fast" multiplies a token or two in f16 or bytes; "exact" unless told. */
   readonly accuracy?: Accuracy;
   /** Whether matrix units multiply where there are any. */
   readonly matrixUnits?: boolean;

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { fragmentTest, halfTest, hasFragments } from "../lib/arithmetic.ts";
+import {
+  byteTest,
+  fragmentTest,
+  halfTest,
+  hasBytes,
+  hasFragments,
+  mayBeFast,
+} from "../lib/arithmetic.ts";
 import { gpuTest } from "./gpu_devices.ts";
 import { test } from "node:test";
 import { miscompiling } from "./miscompiling.ts";
@@ -13,6 +20,40 @@ gpuTest(
     await assert.rejects(halfTest(flushing), /^Error: f16 arithmetic must be \[.*\]: got \[.*\]$/);
   },
 );
+
+gpuTest(
+  "byteTest() passes where packed products are right, and refuses others",
+  async (gpu) => {
+    const refused = await byteTest(gpu).then(() => null, (error: Error) => error.message);
+    if (refused) return assert.match(refused, /dot4I8Packed|pack4xI8/);
+    const clamping = miscompiling(gpu, "pack4xI8(t[lane])", "pack4xI8(max(t[lane], vec4i(-127)))");
+    await assert.rejects(
+      byteTest(clamping),
+      /^Error: products of bytes must be \[.*\]: got \[.*\]$/,
+    );
+  },
+);
+
+gpuTest("bytes are multiplied where the GPU is a known one and passes, beside f16", async (gpu) => {
+  const can = await byteTest(gpu).then(() => true, () => false);
+  const offering = { ...gpu, features: new Set([...gpu.features, "bytes offered"]) };
+  const [known, other] = [{ ...offering }, { ...gpu, features: new Set(gpu.features) }];
+  const halves = await mayBeFast(other);
+  assert.equal(await mayBeFast(known), can || halves);
+  assert.deepEqual([known, other].map(({ features }) => features.has("bytes")), [can, false]);
+  const lines: string[] = [];
+  const wrong = miscompiling(offering, "+ 1000", "+ 1001");
+  await mayBeFast(wrong, (line) => void lines.push(line));
+  assert.ok(!wrong.features.has("bytes"));
+  assert.match(lines[0], /^No activations of a byte \(.*\): f16 or exact products it is$/);
+});
+
+test("the GPUs that multiply bytes are those whose machine code was read", () => {
+  const on = (vendor: string, architecture: string) =>
+    hasBytes({ info: { vendor, architecture } } as unknown as GPUAdapter);
+  assert.ok(on("amd", "rdna-3") && on("amd", "rdna-2"));
+  assert.ok(!on("amd", "gcn-5") && !on("amd", "") && !on("nvidia", "hopper"));
+});
 
 gpuTest("fragmentTest() refuses a device that has no fragments", async (gpu) => {
   const features = new Set([

@@ -126,6 +126,18 @@ export async function matvecAgrees(
   within(y, reference.matvec(q, x, { bias }), bounds);
 }
 
+/** matvec with whole numbers of a byte, 127 in each unit, is off by no more than f32 is. */
+export async function bytesAgree(
+  device: Device,
+  name: string,
+  [rows, cols, group]: readonly [number, number, Group] = [35, 1100, 32],
+): Promise<void> {
+  const q = weights(rows, cols, name, group);
+  const whole = (i: number) => i % cols % 32 ? i * 37 % 255 - 127 : 127;
+  const x = Float32Array.from({ length: 2 * cols }, (_, i) => whole(i) * (i < cols ? 1 : 16));
+  within(await linear.matvec(device, q, x), reference.matvec(q, x), reference.matvecBound(q, x));
+}
+
 /** matmul agrees with the reference. */
 export async function matmulAgrees(
   device: Device,

@@ -18,9 +18,11 @@ import { fill, normal } from "./random.ts";
 import * as linear from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
 import {
+  asBytes,
   asFast,
   asGpu,
   asNarrow,
+  bytesAgree,
   denseAgrees,
   denseWeights,
   dequantiseAgrees,
@@ -133,5 +135,11 @@ export const fastUneven: Claim = (device) => {
   const x = tokens(2, 93).map((value, i) => i < 93 ? value : 100 * value);
   return matvecAgrees(asFast(device), weights(5, 93, "fp4-sym", 16), { batch: 2, x });
 };
+/** Activations of a byte that lose nothing, in groups of 16 columns. */
+export const bytes = (name: string): Claim => (device) =>
+  bytesAgree(asBytes(device), name, [5, 93, 16]);
+/** The same as a GPU does it. */
+export const bytesGpu: Claim = (device) =>
+  bytesAgree(asBytes(asGpu(device)), "fp4-asym", [40, 2200, 64]);
 export const fastGpu: Claim = (device) =>
   matvecAgrees(asFast(asGpu(device)), weights(40, 2200, "fp4-sym", 64), { batch: 2 });

@@ -8,9 +8,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { byteTest } from "../lib/arithmetic.ts";
 import type { Device } from "../lib/device.ts";
 import { present } from "./gpu_devices.ts";
-import { HALF_MUTATIONS, MUTATIONS, OCTET_MUTATIONS } from "./mutations.ts";
+import { BYTE_MUTATIONS, HALF_MUTATIONS, MUTATIONS, OCTET_MUTATIONS } from "./mutations.ts";
 import { repeated, testUnless } from "./test_unless.ts";
 
 /** A device whose shader modules are made of changed text. */
@@ -37,12 +38,15 @@ function broken(device: Device, find: string, put: string): Device & { used: () 
 const [target] = present;
 const reason = repeated ?? (target ? null : "no device is present");
 
+const gpu = target?.device?.gpu;
+const bytes = gpu && await byteTest(gpu).then(() => true, () => false);
 const having = (feature: string, mutations: typeof MUTATIONS) =>
   target?.device?.gpu?.features.has(feature) ? mutations : [];
 const all = [
   ...MUTATIONS,
   ...having("octets", OCTET_MUTATIONS),
   ...having("shader-f16", HALF_MUTATIONS),
+  ...(bytes ? BYTE_MUTATIONS : []),
 ];
 
 for (const [find, put, claim] of reason === null ? all : []) {

@@ -12,6 +12,8 @@ import {
   biasedQuads,
   bigQuads,
   byBits,
+  bytes,
+  bytesGpu,
   type Claim,
   coded,
   dense,
@@ -281,6 +283,40 @@ export const HALF_MUTATIONS: typeof MUTATIONS = [
   ["253u + TARGET - exponent", "250u + TARGET", fast("fp4-sym")],
   ["254u - up", "253u - up", fast("fp4-sym")],
   ["pack2x16float(hi.xy)", "pack2x16float(lo.xy)", fast("fp4-sym")],
+];
+
+/** The same with activations of a byte. */
+export const BYTE_MUTATIONS: typeof MUTATIONS = [
+  ["(i >> 4u) & 8u), (i & 7u)", "(i >> 3u) & 8u), (i & 7u)", bytes("fp4-asym")],
+  ["(i & 0x80u) << 2u", "(i & 0x80u) << 1u", bytes("fp4-asym")],
+  ["free < 4u", "free < 3u", bytes("fp4-asym")],
+  ["first_at(word >> 20u)", "first_at(word >> 21u)", bytes("fp4-asym")],
+  ["(word >> 5u) & 0x03000300u", "(word >> 4u) & 0x03000300u", bytes("fp4-asym")],
+  ["(i >> 5u) & 4u), DECODE", "(i >> 4u) & 4u), DECODE", bytes("fp3-asym")],
+  ["first_at(word >> 22u)", "first_at(word >> 20u)", bytes("fp3-asym")],
+  [
+    "second_at(word >> (6u * BITS - 2u))",
+    "second_at(word >> (4u * BITS - 2u))",
+    bytes("int3-asym"),
+  ],
+  ["(4u * PAIR_ENTRIES - 4u)", "(2u * PAIR_ENTRIES - 4u)", bytes("fp3-asym")],
+  ["(second & low) | (first & ~low)", "(first & low) | (second & ~low)", bytes("fp4-asym")],
+  ["min(levels, vec2i(0))", "vec2i(0)", bytes("fp4-asym")],
+  ["vec2u(word, word >> 4u)", "vec2u(word, word >> 3u)", bytes("int4-asym")],
+  ["0x1p-14, 1.0, DECODE == 2u) / STEPS", "0x1p-14, 1.0, DECODE == 2u)", bytes("fp4-asym")],
+  ["return scale.y * STEPS", "return 0.0", bytes("int4-asym")],
+  ["return -codebook.levels[0].x", "return 0.0", bytes("int4-sym")],
+  ["all = add_bytes(vec2u(0x01010101u), t, all)", "all = 0", bytes("int3-asym")],
+  ["vec2u(16u)) | (t >>", "vec2u(8u)) | (t >>", bytes("fp4-asym")],
+  ["four.zw, word % 2u == 1u", "four.zw, word % 2u == 2u", bytes("int4-asym")],
+  ["fma(sum, step, recent", "fma(sum, 1.0, recent", bytes("int4-asym")],
+  ["group_sum(words, 2u, 2u", "group_sum(words, 0u, 2u", bytes("fp4-asym")],
+  ["stage[3u * SPAN * token + home + i]", "stage[home + i]", bytesGpu],
+  ["at == 3u * first + i)", "true)", bytesGpu],
+  ["vec4f(lo.xz, hi.xz)", "vec4f(lo.xy, hi.xz)", bytes("fp4-asym")],
+  ["hi, IN_ORDER), steps)", "lo, IN_ORDER), steps)", bytes("int3-asym")],
+  ["round(values * steps)", "floor(values * steps - 0.25)", bytes("fp4-asym")],
+  ["most / 127.0, 0.0, small", "most / 128.0, 0.0, small", bytes("fp4-asym")],
 ];
 
 /** The same for tables that lanes of eight hold between them. */

@@ -7,7 +7,7 @@
 //
 // For formats whose levels are whole numbers of steps that fit a byte. A group's products, its positive
 // weights' and its negative ones' apart where they have scales of their own, are summed as integers, exact:
-// |sum| <= 32 * 127 * 255. What is lost is what activations lose. With m the largest |x| of a unit, against f64,
+// |sum| <= 32 * 127 * 127. What is lost is what activations lose. With m the largest |x| of a unit, against f64,
 //   |y - ref| <= sum over units (m / 253 + 2^-119) sum |w|
 // of which m / 254 is for activations that are rounded, and the rest for f32.
 //

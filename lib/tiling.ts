@@ -109,7 +109,7 @@ interface MatvecShape {
 }
 
 /** Bytes of both tables of FP4 in kernels/parts/byte_table. */
-const BYTE_TABLES = 4 * (1024 + 256);
+const BYTE_TABLES = 4 * (640 + 256);
 
 /** Workgroup memory of a shape: sums, staged activations, and the table of pairs. */
 function workgroupBytes(

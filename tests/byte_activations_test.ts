@@ -3,11 +3,15 @@ import assert from "node:assert/strict";
 import { byteTest } from "../lib/arithmetic.ts";
 import type { Device } from "../lib/device.ts";
 import { kernelFor } from "../lib/kernels.ts";
-import { download, empty, run, upload } from "../lib/launch.ts";
+import { download, empty, run, submit, upload } from "../lib/launch.ts";
 import * as linear from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
 import type { Group } from "../lib/pack.ts";
 import { byteTokens } from "../lib/pointwise_reference.ts";
+import { uploadTokens } from "../lib/prepared_product.ts";
+import { launchesOf, prepareAll } from "../lib/product.ts";
+import { load } from "../lib/resident.ts";
+import { candidatesOf, classOf, labelOf } from "../lib/tiling.ts";
 import { present } from "./gpu_devices.ts";
 import {
   asBytes,
@@ -62,6 +66,52 @@ for (const { name: where, device: found } of present) {
       }
     },
   );
+
+  claim(
+    "rows cut into parts, and rows whose activations are not staged, lose as little",
+    async () => {
+      await bytesAgree(asGpuBytes(device), "int4-asym", [12, 8200, 128]);
+      const one = asGpuBytes(device);
+      const loaded = await load(one, weights(12, 300, "fp3-asym", 32));
+      const plain = candidatesOf(one, "matvec", loaded.slices[0], 2)
+        .find(({ constants: { STAGED, SPAN } }) => !STAGED && SPAN === 8)!;
+      one.gpu!.choices.set(classOf("matvec", loaded.slices[0], 2), labelOf(plain));
+      await bytesAgree(one, "fp3-asym", [12, 300, 32]);
+      loaded.free();
+    },
+  );
+
+  claim("gates and ups are multiplied with the same bytes", async () => {
+    const own = asBytes(device);
+    const q = weights(10, 96, "fp4-asym", 32);
+    const x = Float32Array.from({ length: 96 }, (_, i) => i % 32 ? i % 7 - 3 : 127);
+    const { slices: [slice], free } = await load(own, q);
+    const [y, unused, step] = [empty(gpu, 32), empty(gpu, 16), empty(gpu, 16)];
+    const product = {
+      kind: "matvec" as const,
+      slice,
+      tokens: 1,
+      x: await uploadTokens(own, x, 1, 96),
+      y,
+      outRows: 5,
+      bias: null,
+      unused,
+      step,
+      gated: true,
+      room: (_: string, bytes: number) => empty(gpu, bytes),
+    };
+    const launches = launchesOf(own, product);
+    assert.deepEqual(launches.map(({ name }) => name), ["byte_tokens", "matvec_bytes"]);
+    await submit(gpu, await prepareAll(gpu, launches));
+    const [wanted, bounds] = [reference.matvec(q, x), reference.matvecBound(q, x)];
+    const got = await download(gpu, y, 20);
+    got.forEach((value, i) => {
+      const [gate, up] = [wanted[i], wanted[5 + i]];
+      const off = 2 * (bounds[i] * Math.abs(up) + bounds[5 + i] * Math.abs(gate)) + 1e-5;
+      assert.ok(Math.abs(value - gate / (1 + Math.exp(-gate)) * up) <= off, `row ${i}: ${value}`);
+    });
+    free();
+  });
 
   claim("coded scales go with activations of a byte", async () => {
     for (const [name, scales] of CODED) {

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { gpuTest } from "./gpu_devices.ts";
+import type { Device } from "../lib/device.ts";
 import { download } from "../lib/launch.ts";
+import type { QuantizedMatrix } from "../lib/pack.ts";
 import { freeAll, load, loadStack } from "../lib/resident.ts";
-import { weights } from "./linear_cases.ts";
+import { asBytes, weights } from "./linear_cases.ts";
 
 gpuTest("matrices of one kind are stacked into one slice, byte by byte", async (gpu, device) => {
   const matrices = [weights(3, 40, "nf4-asym", 32), weights(5, 40, "nf4-asym", 32)];
@@ -14,6 +16,26 @@ gpuTest("matrices of one kind are stacked into one slice, byte by byte", async (
   const words = new Uint32Array((await download(gpu, slices[0].buffers[0])).buffer);
   assert.deepEqual([...words], matrices.flatMap((q) => [...q.codes]));
   freeAll(slices);
+});
+
+gpuTest("a stack is multiplied as bytes where all its matrices may be", async (_, device) => {
+  const [plain, other] = [weights(4, 64, "int4-sym", 32), weights(4, 64, "int4-sym", 32)];
+  other.codes[7] |= 15; // the last level, by a code of its own
+  const levelsOf = async (device: Device, ...matrices: QuantizedMatrix[]) => {
+    const [{ byteLevels }] = await loadStack(
+      device,
+      matrices.map((q) => ({
+        rows: q.rows,
+        cols: q.cols,
+        kind: "same",
+        read: () => Promise.resolve(q),
+      })),
+    );
+    return byteLevels;
+  };
+  assert.deepEqual(await levelsOf(asBytes(device), plain, plain), { steps: 1, run: true });
+  assert.equal(await levelsOf(asBytes(device), plain, other), null);
+  assert.equal(await levelsOf(device, plain, plain), null);
 });
 
 gpuTest("matrices of different kinds keep slices of their own", async (_, device) => {

@@ -45,6 +45,21 @@ test("tilingOf() takes matvec for few tokens on every device", async () => {
   }
 });
 
+test("tilingOf() takes bytes where a device and a matrix have them, else f16, else f32", async () => {
+  const cpu = await openDevice({ binding: "cpu" });
+  const nameOn = (features: string[], byteLevels: unknown, reach = 1) => {
+    const gpu = { features: new Set(features), choices: new Map(), device: { limits: {} } };
+    const device = { ...cpu, software: false, gpu } as unknown as Device;
+    return tilingOf(device, "matvec", { ...slice, byteLevels, reach } as Slice, 1).name;
+  };
+  const levels = { steps: 2, run: false };
+  assert.equal(nameOn(["bytes", "halves"], levels), "matvec_bytes");
+  assert.equal(nameOn(["bytes", "halves"], null), "matvec_fast");
+  assert.equal(nameOn(["bytes", "halves"], null, 100), "matvec");
+  assert.equal(nameOn(["bytes"], null), "matvec");
+  assert.equal(nameOn([], null), "matvec");
+});
+
 for (const software of [true, false]) {
   const kind = software ? "a CPU" : "a GPU";
   gpuTest(

@@ -1,13 +1,12 @@
 // byte_table: levels of codes as bytes, for kernels that multiply four bytes at once.
 //
-// STEPS levels' multiples are whole numbers (halves of FP4: 2), so that bytes hold them exactly. Two codes
-// are looked up at once, as bytes (p, p, n, n): levels of at least 0 and those below, 0 where it is the
+// Levels times STEPS (of FP4: 2) are whole numbers, which bytes hold exactly. Two codes are looked up at once, as bytes (p, p, n, n): levels of at least 0 and those below, 0 where it is the
 // other; with other scalings (level, level, 0, 0). One of two tables has them the other way round, so that
 // of two lookups a single instruction makes four bytes to multiply:
 //
-//   e2m1   columns 0, 2 and 1, 3 by bits 15..6 of a half: of ten bits two signs mean nothing
-//          columns 4, 6 and 5, 7 by bits 5..0 and signs moved down to them
-//   e2m0   by bytes: of eight bits two mean nothing
+//   e2m1   columns 0, 2 and 1, 3 by bits 15, 12..6 of a half; 4, 6 and 5, 7 by bits 5..0 and signs moved
+//          down to them
+//   e2m0   by bytes, but for bit 6; bit 4, which says nothing either, spreads lanes over more banks
 //   table  by BITS + BITS bits
 //
 // Four bytes are columns 0, 2, 4, 6 of a word or 1, 3, 5, 7; IN_ORDER they are 0 .. 3 or 4 .. 7. RUN, codes
@@ -20,10 +19,13 @@ override STEPS: f32 = 1.0; // bytes a unit of level: a power of two
 override RUN: bool = false; // whether level k of a table of 16 is level 0 + k
 
 override IN_ORDER: bool = DECODE == 2u && !RUN;
-override PAIR_ENTRIES: u32 = select(select(1u << (2u * BITS), 1u, RUN), 256u, DECODE != 2u);
-override WIDE_ENTRIES: u32 = select(PAIR_ENTRIES, 1024u, DECODE == 0u);
-var<workgroup> firsts: array<u32, WIDE_ENTRIES>;
-var<workgroup> seconds: array<u32, PAIR_ENTRIES>;
+override ENTRIES: u32 = select(select(1u << (2u * BITS), 1u, RUN), 256u, DECODE != 2u);
+override FIRST_ENTRIES: u32 = select(ENTRIES, 640u, DECODE == 0u);
+// Bits of an index, two places up.
+override SECOND_BITS: u32 = select(4u * ENTRIES - 4u, 0x2fcu, DECODE == 1u);
+override FIRST_BITS: u32 = select(SECOND_BITS, 0x9fcu, DECODE == 0u);
+var<workgroup> firsts: array<u32, FIRST_ENTRIES>;
+var<workgroup> seconds: array<u32, ENTRIES>;
 
 fn table_level(code: u32) -> f32 {
   return codebook.levels[code / 4u][code % 4u];
@@ -50,31 +52,24 @@ fn turned(bytes: u32) -> u32 {
 
 // Writes the tables.
 fn load_table(lane: u32, lanes: u32) {
-  for (var i = lane; i < PAIR_ENTRIES; i += lanes) {
-    if (DECODE == 0u) {
-      // i has the bits of a lookup in seconds: signs, magnitudes
-      let pair = entry(extractBits(i, 3u, 3u) | ((i >> 4u) & 8u), (i & 7u) | ((i >> 3u) & 8u));
-      let at = (i & 0x7fu) | ((i & 0x80u) << 2u);
-      for (var free = 0u; free < 4u; free++) { firsts[at | (free << 7u)] = pair; }
-      seconds[i] = turned(pair);
-    } else {
-      let a = select(extractBits(i, 0u, BITS), extractBits(i, 2u, 2u) | ((i >> 5u) & 4u), DECODE == 1u);
-      let b = select(extractBits(i, BITS, BITS), (i & 3u) | ((i >> 3u) & 4u), DECODE == 1u);
-      let pair = entry(a, b);
-      firsts[i] = pair;
-      seconds[i] = turned(pair);
-    }
+  for (var i = lane; i < ENTRIES; i += lanes) {
+    var codes = vec2u(extractBits(i, 0u, BITS), extractBits(i, BITS, BITS));
+    if (DECODE == 0u) { codes = vec2u(extractBits(i, 3u, 3u) | ((i >> 4u) & 8u), (i & 7u) | ((i >> 3u) & 8u)); }
+    if (DECODE == 1u) { codes = vec2u(extractBits(i, 2u, 2u) | ((i >> 5u) & 4u), (i & 3u) | ((i >> 3u) & 4u)); }
+    let pair = entry(codes.x, codes.y);
+    firsts[select(i, (i & 0x7fu) | ((i & 0x80u) << 2u), DECODE == 0u)] = pair;
+    seconds[i] = turned(pair);
   }
   workgroupBarrier();
 }
 
 // Looked up by bits 2 and up, so that a shift brings an index and its place in bytes at once.
 fn first_at(bits: u32) -> u32 {
-  return firsts[(bits & (4u * WIDE_ENTRIES - 4u)) >> 2u];
+  return firsts[(bits & FIRST_BITS) >> 2u];
 }
 
 fn second_at(bits: u32) -> u32 {
-  return seconds[(bits & (4u * PAIR_ENTRIES - 4u)) >> 2u];
+  return seconds[(bits & SECOND_BITS) >> 2u];
 }
 
 // Levels of the eight codes of a word times STEPS, four a component: of at least 0, or all; and those

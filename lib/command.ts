@@ -161,7 +161,7 @@ examples
 
 const MODEL_FLAGS = ["binding", "accuracy", "tune", "kv", "head"] as const;
 const KERNEL_HELP = `
-  --accuracy NAME    exact, or fast: a token or two at once in f16 or 8-bit activations, within their bounds
+  --accuracy NAME    exact, or fast: a token or two in f16 or 8-bit activations, within bounds
   --matrix-units     three tokens and more by the GPU's matrix units, in f16 within a bound of its
                      own, where Dawn shows any; tries --fast too
   --tune MODE        kernels as they suit most devices (off), as measured before (cached, unless

@@ -1,6 +1,7 @@
 /** Claims about `--accuracy fast` with activations of a byte: products of a token or two. */
 import assert from "node:assert/strict";
 import { byteTest } from "../lib/arithmetic.ts";
+import { checkMatrix } from "../lib/check_checkpoint.ts";
 import type { Device } from "../lib/device.ts";
 import { kernelFor } from "../lib/kernels.ts";
 import { download, empty, run, submit, upload } from "../lib/launch.ts";
@@ -111,6 +112,12 @@ for (const { name: where, device: found } of present) {
       assert.ok(Math.abs(value - gate / (1 + Math.exp(-gate)) * up) <= off, `row ${i}: ${value}`);
     });
     free();
+  });
+
+  claim("check holds a token or two to the bound of bytes, and more to that of f32", async () => {
+    const [one, two, more] = await checkMatrix(asBytes(device), weights(37, 172, "fp4-asym", 64));
+    for (const { worst } of [one, two]) assert.ok(worst > 0.01 && worst <= 1, String(worst));
+    assert.ok(more.worst <= 1, String(more.worst));
   });
 
   claim("coded scales go with activations of a byte", async () => {

@@ -22,6 +22,7 @@ test("one row a matrix with a column a batch, and the device by name", () =>
       software: true,
       fast: false,
       accuracy: "exact",
+      arithmetic: [],
       matrixUnits: false,
     });
     assert.equal(lines[0], "TypeScript by cpu: worst error 0 of the bound");

@@ -12,10 +12,7 @@
 // parts:    dense, quads
 // spec:     denseMatmul() in lib/linear_reference.ts
 
-override BIAS: bool = false;
-override FIRST_ROW: u32 = 0;
-override OUT_ROWS: u32;
-override ADD: bool = false;
+override ROW_FOURS: u32 = 8u * ((COLS + 31u) / 32u);
 
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
@@ -34,51 +31,9 @@ fn four_rows(rows: vec4u, eight: u32) -> FourRows {
   );
 }
 
-// Adds eight columns of a quad of tokens, this lane's among them; those beyond the last repeat it.
-fn add_token(quad: u32, mine: u32, at: u32, a: FourRows, b: FourRows) {
-  let start = 8u * ((COLS + 31u) / 32u) * min(mine + 4u * quad, step.x - 1u) + at;
-  add_quad(quad, x[start], x[start + 1u], a, b);
-}
-
-fn add(mine: u32, at: u32, a: FourRows, b: FourRows) {
-  add_token(0u, mine, at, a, b);
-  if (TOKENS > 4u) { add_token(1u, mine, at, a, b); }
-  if (TOKENS > 8u) {
-    add_token(2u, mine, at, a, b);
-    add_token(3u, mine, at, a, b);
-  }
-}
-
-// Adds a sum to what earlier columns came to, if there are any.
-fn put(row: u32, token: u32, sum: f32, more: bool) {
-  if (row < ROWS && token < step.x) {
-    let at = FIRST_ROW + row;
-    let out = token * OUT_ROWS + at;
-    var start = 0.0;
-    if (BIAS) { start = select(bias[at], 0.0, more); }
-    y[out] = select(0.0, y[out], ADD || (EIGHTS > 256u && more)) + (sum + start);
-  }
-}
-
-fn put_four(row: u32, token: u32, sums: vec4f, more: bool) {
-  put(row, token, sums.x, more);
-  put(row + WORKGROUP, token, sums.y, more);
-  put(row + 2u * WORKGROUP, token, sums.z, more);
-  put(row + 3u * WORKGROUP, token, sums.w, more);
-}
-
-// Writes the block and clears it.
-fn write(first_row: u32, first: u32, place: u32, more: bool) {
-  for (var i = 0u; i < TOKENS * step.w / 8u; i++) {
-    let sums = block[i];
-    let row = first_row + 4u * WORKGROUP * (i % 2u);
-    let token = first + 4u * (i / 2u);
-    put_four(row, token + place, sums[0], more);
-    put_four(row, token + (place ^ 1u), sums[1], more);
-    put_four(row, token + (place ^ 2u), sums[2], more);
-    put_four(row, token + (place ^ 3u), sums[3], more);
-    block[i] = mat4x4f();
-  }
+// A sum with what is still to be multiplied.
+fn finished(_row: u32, sum: f32) -> f32 {
+  return sum;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -88,25 +43,18 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
   @builtin(subgroup_invocation_id) own: u32,
 ) {
-  // the rows and tokens that are mine; those beyond the last repeat it
-  let tiles = (ROWS + 8u * WORKGROUP - 1u) / (8u * WORKGROUP);
   let tile = block_id.y * blocks.x + block_id.x;
-  let first_row = 8u * WORKGROUP * (tile % tiles) + lane;
-  let first = TOKENS * (tile / tiles);
-  if (first >= step.x) { return; } // uniform over the workgroup
-  let low = vec4u(first_row) + WORKGROUP * vec4u(0u, 1u, 2u, 3u);
-  let high = low + 4u * WORKGROUP;
-  let last = vec4u(ROWS - 1u);
+  if (first_token(tile, ROWS) >= step.x) { return; }
+  let mine = place_of(tile, ROWS, lane, own);
 
   // loop over the columns by eights: sixteen to a flush, 256 to a block
-  let mine = first + own % 4u;
   for (var far = 0u; far < EIGHTS; far += 256u) {
     for (var near = far; near < min(far + 256u, EIGHTS); near += 16u) {
       for (var eight = near; eight < min(near + 16u, EIGHTS); eight++) {
-        add(mine, 2u * eight, four_rows(min(low, last), eight), four_rows(min(high, last), eight));
+        add(mine, 2u * eight, four_rows(mine.low, eight), four_rows(mine.high, eight));
       }
       flush();
     }
-    write(first_row, first, own % 4u, far > 0u);
+    write(mine, ROWS, far > 0u);
   }
 }

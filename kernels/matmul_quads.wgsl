@@ -17,11 +17,9 @@
 // parts:    weights, table, quads
 // spec:     matmul() in lib/linear_reference.ts
 
-override BIAS: bool = false;
-override FIRST_ROW: u32 = 0;
-override OUT_ROWS: u32;
-override ADD: bool = false;
 override OWN_LEVELS: bool = false;
+
+override ROW_FOURS: u32 = 8u * UNITS;
 
 @group(0) @binding(4) var<storage, read> x: array<vec4f>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
@@ -88,23 +86,6 @@ fn weights8(word: u32, s: vec2f) -> Eight {
   return Eight(weigh(four_levels(word), s), weigh(four_levels(word >> (4u * BITS)), s));
 }
 
-// The units of four rows.
-struct Units {
-  a: vec4u,
-  b: vec4u,
-  c: vec4u,
-  d: vec4u,
-}
-
-fn load_units(rows: vec4u, unit: u32) -> Units {
-  return Units(
-    load_unit(rows.x, unit),
-    load_unit(rows.y, unit),
-    load_unit(rows.z, unit),
-    load_unit(rows.w, unit),
-  );
-}
-
 fn load_pairs(rows: vec4u, group: u32) -> mat4x2f {
   return mat4x2f(
     load_scales(rows.x, group),
@@ -114,81 +95,70 @@ fn load_pairs(rows: vec4u, group: u32) -> mat4x2f {
   );
 }
 
-// The weights of word i of four units.
-fn four_rows(units: Units, i: u32, scales: mat4x2f) -> FourRows {
-  let a = weights8(units.a[i], scales[0]);
-  let b = weights8(units.b[i], scales[1]);
-  let c = weights8(units.c[i], scales[2]);
-  let d = weights8(units.d[i], scales[3]);
+// Word i of the units of four rows: one at a time, since whole units of eight rows are more than registers
+// hold. The fourth of 3 bits is in `woven`.
+fn words_of(rows: vec4u, unit: u32, i: u32, woven: vec4u) -> vec4u {
+  let at = rows * UNITS + unit;
+  if (BITS == 4u) { return vec4u(codes4[at.x][i], codes4[at.y][i], codes4[at.z][i], codes4[at.w][i]); }
+  let j = min(i, 2u);
+  let words = vec4u(codes[3u * at.x + j], codes[3u * at.y + j], codes[3u * at.z + j], codes[3u * at.w + j]);
+  return select(words, woven, i == 3u);
+}
+
+// What word i, of 3 bits, holds of the fourth.
+fn woven_in(words: vec4u, i: u32) -> vec4u {
+  if (DECODE == 2u) { return (words >> vec4u(24u)) << vec4u(8u * i); }
+  let mask = select(select(0x05050505u, 0x0a0a0a0au, i == 1u), 0xa0a0a0a0u, i == 0u);
+  return select((words >> vec4u(4u - i % 2u)), (words << vec4u(1u)), i == 0u) & vec4u(mask);
+}
+
+// The weights of a word of four rows.
+fn four_rows(words: vec4u, scales: mat4x2f) -> FourRows {
+  let a = weights8(words.x, scales[0]);
+  let b = weights8(words.y, scales[1]);
+  let c = weights8(words.z, scales[2]);
+  let d = weights8(words.w, scales[3]);
   return FourRows(
     transpose(mat4x4f(a.lo, b.lo, c.lo, d.lo)),
     transpose(mat4x4f(a.hi, b.hi, c.hi, d.hi)),
   );
 }
 
-// Adds eight columns of a quad of tokens, this lane's among them; those beyond the last repeat it.
-fn add_token(quad: u32, mine: u32, at: u32, a: FourRows, b: FourRows) {
-  let start = 8u * UNITS * min(mine + 4u * quad, step.x - 1u) + at;
-  add_quad(quad, x[start], x[start + 1u], a, b);
+// The scales of a lane's eight rows.
+struct Scales {
+  low: mat4x2f,
+  high: mat4x2f,
 }
 
-fn add(mine: u32, at: u32, a: FourRows, b: FourRows) {
-  add_token(0u, mine, at, a, b);
-  if (TOKENS > 4u) { add_token(1u, mine, at, a, b); }
-  if (TOKENS > 8u) {
-    add_token(2u, mine, at, a, b);
-    add_token(3u, mine, at, a, b);
-  }
+fn load_eight(place: Place, group: u32) -> Scales {
+  return Scales(load_pairs(place.low, group), load_pairs(place.high, group));
 }
 
-// One unit of the eight rows; a group of 16 columns has its own scales in the unit's second half.
-fn add_unit(low: vec4u, high: vec4u, unit: u32, mine: u32) {
-  let a = load_units(low, unit);
-  let b = load_units(high, unit);
+// One unit of the eight rows. Groups of 128 columns and more come with their scales, which of 16 change
+// half-way.
+fn add_unit(place: Place, unit: u32, scales: Scales) {
   let group = unit * 32u / GROUP;
-  var s = load_pairs(low, group);
-  var t = load_pairs(high, group);
+  var s = scales;
+  if (GROUP < 128u) { s = load_eight(place, group); }
+  var woven_low = vec4u(0u);
+  var woven_high = vec4u(0u);
   for (var i = 0u; i < step.w; i++) {
-    if (GROUP < 32u && i == 2u) {
-      s = load_pairs(low, min(group + 1u, GROUPS - 1u));
-      t = load_pairs(high, min(group + 1u, GROUPS - 1u));
+    if (GROUP < 32u && i == 2u) { s = load_eight(place, min(group + 1u, GROUPS - 1u)); }
+    let low = words_of(place.low, unit, i, woven_low);
+    let high = words_of(place.high, unit, i, woven_high);
+    if (BITS == 3u) {
+      woven_low |= woven_in(low, i);
+      woven_high |= woven_in(high, i);
     }
-    add(mine, 8u * unit + 2u * i, four_rows(a, i, s), four_rows(b, i, t));
+    add(place, 8u * unit + 2u * i, four_rows(low, s.low), four_rows(high, s.high));
   }
 }
 
-// Adds a sum to what earlier columns came to, if there are any.
-fn put(row: u32, token: u32, sum: f32, more: bool) {
-  if (row < ROWS && token < step.x) {
-    let at = FIRST_ROW + row;
-    let out = token * OUT_ROWS + at;
-    var scaled = sum * codebook.factor.x * codebook.factor.y;
-    if (SCALE_BITS < 16u) { scaled *= row_factor(row); }
-    var start = 0.0;
-    if (BIAS) { start = select(bias[at], 0.0, more); }
-    y[out] = select(0.0, y[out], ADD || (UNITS > 64u && more)) + (scaled + start);
-  }
-}
-
-fn put_four(row: u32, token: u32, sums: vec4f, more: bool) {
-  put(row, token, sums.x, more);
-  put(row + WORKGROUP, token, sums.y, more);
-  put(row + 2u * WORKGROUP, token, sums.z, more);
-  put(row + 3u * WORKGROUP, token, sums.w, more);
-}
-
-// Writes the block and clears it.
-fn write(first_row: u32, first: u32, place: u32, more: bool) {
-  for (var i = 0u; i < TOKENS * step.w / 8u; i++) {
-    let sums = block[i];
-    let row = first_row + 4u * WORKGROUP * (i % 2u);
-    let token = first + 4u * (i / 2u);
-    put_four(row, token + place, sums[0], more);
-    put_four(row, token + (place ^ 1u), sums[1], more);
-    put_four(row, token + (place ^ 2u), sums[2], more);
-    put_four(row, token + (place ^ 3u), sums[3], more);
-    block[i] = mat4x4f();
-  }
+// A sum with what is still to be multiplied.
+fn finished(row: u32, sum: f32) -> f32 {
+  let whole = sum * codebook.factor.x * codebook.factor.y;
+  if (SCALE_BITS < 16u) { return whole * row_factor(row); }
+  return whole;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -201,24 +171,17 @@ fn main(
   if (DECODE == 2u && OWN_LEVELS) { load_levels(); }
   if (LOOKED_UP || (DECODE == 2u && !OWN_LEVELS)) { load_table(lane, WORKGROUP); }
 
-  // the rows and tokens that are mine; those beyond the last repeat it
-  let tiles = (ROWS + 8u * WORKGROUP - 1u) / (8u * WORKGROUP);
   let tile = block_id.y * blocks.x + block_id.x;
-  let first_row = 8u * WORKGROUP * (tile % tiles) + lane;
-  let first = TOKENS * (tile / tiles);
-  if (first >= step.x) { return; } // uniform over the workgroup
-  let low = vec4u(first_row) + WORKGROUP * vec4u(0u, 1u, 2u, 3u);
-  let high = low + 4u * WORKGROUP;
-  let last = vec4u(ROWS - 1u);
+  if (first_token(tile, ROWS) >= step.x) { return; }
+  let mine = place_of(tile, ROWS, lane, own);
 
   // loop over the units: four to a flush, 64 to a block
   for (var far = 0u; far < UNITS; far += 64u) {
     for (var near = far; near < min(far + 64u, UNITS); near += 4u) {
-      for (var unit = near; unit < min(near + 4u, UNITS); unit++) {
-        add_unit(min(low, last), min(high, last), unit, first + own % 4u);
-      }
+      let scales = load_eight(mine, near * 32u / GROUP);
+      for (var unit = near; unit < min(near + 4u, UNITS); unit++) { add_unit(mine, unit, scales); }
       flush();
     }
-    write(first_row, first, own % 4u, far > 0u);
+    write(mine, ROWS, far > 0u);
   }
 }

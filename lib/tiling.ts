@@ -230,7 +230,7 @@ function quadsOf(device: Device, { packed, constants }: Slice, tokens: number): 
   const widened = packed && !wide && tokens >= MANY_TOKENS && constants.COLS % 8 === 0;
   const of = (name: KernelName, more = {}) =>
     sizes.map((TOKENS): Tiling => {
-      const common = { WORKGROUP, TOKENS };
+      const common = { WORKGROUP, TOKENS, ...(wide && { OCTETS: 1 }) };
       return { name, rows: 8 * WORKGROUP, tokens: TOKENS, constants: { ...common, ...more } };
     });
   return [

@@ -90,7 +90,15 @@ fn finished(row: u32, sum: f32) -> f32 { return sum; }
   table: "parts/weights",
   half_table: "parts/weights",
   byte_table: "parts/weights",
-  quads: "parts/swaps",
+  quads: `override ROW_FOURS: u32;
+@group(0) @binding(6) var<storage, read> bias: array<f32>;
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;
+@group(0) @binding(8) var<storage, read> x: array<vec4f>;
+@group(0) @binding(9) var<uniform> step: vec4u;
+fn finished(row: u32, sum: f32) -> f32 { return sum; }
+fn spread(mine: vec4f) -> mat4x4f { return mat4x4f(mine, mine, mine, mine); }
+fn opposite(mine: vec4f) -> vec4f { return mine; }
+`,
   weights: `fn lookup(word: u32, k: u32) -> vec2f { return vec2f(f32(word >> k)); }
 fn magnitude_of(word: u32) -> f32 { return f32(word); }
 `,
@@ -98,14 +106,13 @@ fn magnitude_of(word: u32) -> f32 { return f32(word); }
 
 const PART_FILES: Record<string, string> = {
   "parts/weights": "weights_portable.wgsl",
-  "parts/swaps": "swaps_subgroup.wgsl",
 };
 
 gpuTest("each part is valid WGSL beside what it needs", async (gpu) => {
   const halves = await halfTest(gpu).then(() => true, () => false);
   const text = (part: string) => readFile(new URL(`parts/${part}`, FOLDER), "utf8");
   for (const part of await readdir(new URL("parts/", FOLDER))) {
-    const needsSubgroups = /_(subgroup|octet)\.wgsl$|^quads_/.test(part);
+    const needsSubgroups = /_(subgroup|octet)\.wgsl$/.test(part);
     if (needsSubgroups && !gpu.features.has("subgroups")) continue;
     if (/_matrix\.wgsl$/.test(part)) continue; // tests/matrix_units_test.ts has them compiled
     if (/_f16\.wgsl$/.test(part) && !halves) continue;

@@ -54,12 +54,16 @@ export const quads = (name: string, batch = 3): Claim => (device) =>
   matmulAgrees(device, weights(33, 93, name, 16), batch);
 export const longQuads: Claim = (device) =>
   matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3);
+/** Two groups that scales are loaded for ahead of their units. */
+export const longGroups: Claim = (device) =>
+  matmulAgrees(device, weights(4, 250, "fp4-asym", 128), 3);
 export const bigQuads: Claim = (device) =>
   matmulAgrees(device, weights(130, 300, "fp4-sym", 256), 3);
 export const biasedQuads: Claim = (device) =>
   matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3, { biased: true });
 /** The same where lanes look levels up in arrays of their own: subgroups narrower than eight. */
-export const narrowQuads = (name: string): Claim => (device) => quads(name)(asNarrow(device));
+export const narrowQuads = (name: string, batch = 3): Claim => (device) =>
+  quads(name, batch)(asNarrow(device));
 /** Weights that are made f32 first, in two runs of rows. */
 export const widened: Claim = (device) =>
   matmulAgrees(asNarrow(device), weights(70, 72, "nf4-asym", 32), 33, { biased: true });

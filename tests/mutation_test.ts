@@ -10,13 +10,18 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { byteTest } from "../lib/arithmetic.ts";
 import type { Device } from "../lib/device.ts";
+import type { Gpu } from "../lib/gpu.ts";
 import { present } from "./gpu_devices.ts";
 import { BYTE_MUTATIONS, HALF_MUTATIONS, MUTATIONS, OCTET_MUTATIONS } from "./mutations.ts";
 import { repeated, testUnless } from "./test_unless.ts";
 
+/** Pipelines of kernels that a break leaves whole, from one break to the next. */
+const wholePipelines: Gpu["pipelines"] = new Map();
+
 /** A device whose shader modules are made of changed text. */
 function broken(device: Device, find: string, put: string): Device & { used: () => boolean } {
   const gpu = device.gpu!;
+  const pipelines = new Map([...wholePipelines].filter(([code]) => !code.includes(find)));
   let used = false;
   const createShaderModule = (descriptor: GPUShaderModuleDescriptor) => {
     used ||= descriptor.code.includes(find);
@@ -32,7 +37,7 @@ function broken(device: Device, find: string, put: string): Device & { used: () 
       return typeof value === "function" ? value.bind(target) : value;
     },
   });
-  return { ...device, gpu: { ...gpu, device: proxy, pipelines: new Map() }, used: () => used };
+  return { ...device, gpu: { ...gpu, device: proxy, pipelines }, used: () => used };
 }
 
 const [target] = present;
@@ -55,6 +60,9 @@ for (const [find, put, claim] of reason === null ? all : []) {
     const device = broken(target.device!, find, put);
     const outcome = await claim(device).then(() => "survived", (error: Error) => error.message);
     assert.ok(device.used(), "the text to change must stand in the kernel");
+    for (const [code, made] of device.gpu!.pipelines) {
+      if (!code.includes(find)) wholePipelines.set(code, made);
+    }
     assert.match(
       outcome,
       /bounds off|inputs were identical|strictly|dropped the work/,

@@ -64,8 +64,34 @@ fn add_four(v: vec4f, t: vec4f, sum: f32) -> f32 {
   return fma(v.w, t.w, fma(v.z, t.z, fma(v.y, t.y, fma(v.x, t.x, sum))));
 }
 
+fn add_products(p: vec4f, sum: f32) -> f32 {
+  return (((sum + p.x) + p.y) + p.z) + p.w;
+}
+
+// group_sum() with two scales where magnitudes are looked up: |v| x serves both sums.
+fn group_sum_by_size(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f32 {
+  var low = 0.0;
+  var high = 0.0;
+  var low_size = 0.0;
+  var high_size = 0.0;
+  for (var i = word; i < word + words; i++) {
+    let sizes = magnitudes8(units[i]);
+    let signs = signs8(units[i]);
+    let lo = sizes.lo * tokens[8u * token + 2u * i];
+    let hi = sizes.hi * tokens[8u * token + 2u * i + 1u];
+    low_size = add_products(lo, low_size);
+    high_size = add_products(hi, high_size);
+    low = add_products(signed(lo, signs.lo), low);
+    high = add_products(signed(hi, signs.hi), high);
+  }
+  return fma(low + high, scale.x + scale.y, (low_size + high_size) * (scale.x - scale.y));
+}
+
 // sum w x over `words` words of eight columns; with two scales, twice that.
 fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f32 {
+  if (LOOKED_UP && DECODE != 2u && SCALING == 1u) {
+    return group_sum_by_size(units, word, words, scale, token);
+  }
   var low = 0.0;   // sum v x of the first four columns of each word
   var high = 0.0;  // of the last four
   var low_size = 0.0;

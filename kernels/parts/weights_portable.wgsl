@@ -131,24 +131,42 @@ fn half(bits: u32) -> f32 {
   return select(1.0, -1.0, bits > 0x7fffu) * select(normal, small, magnitude < 2u);
 }
 
-// The decoded level whose magnitude bits are at bit `low` of a word and whose sign is at bit `sign`.
-fn looked_up(word: u32, low: u32, sign: u32) -> f32 {
-  return bitcast<f32>(bitcast<u32>(magnitude_of(word >> low)) | ((word << (31u - sign)) & 0x80000000u));
+// Decoded magnitudes of the eight codes of a word, by a bit decode that is looked up.
+fn magnitudes8(word: u32) -> Eight {
+  if (DECODE == 0u) {
+    return Eight(
+      vec4f(magnitude_of(word >> 9u), magnitude_of(word >> 25u), magnitude_of(word >> 6u), magnitude_of(word >> 22u)),
+      vec4f(magnitude_of(word >> 3u), magnitude_of(word >> 19u), magnitude_of(word), magnitude_of(word >> 16u)),
+    );
+  }
+  return Eight(
+    vec4f(magnitude_of(word >> 10u), magnitude_of(word >> 26u), magnitude_of(word >> 8u), magnitude_of(word >> 24u)),
+    vec4f(magnitude_of(word >> 2u), magnitude_of(word >> 18u), magnitude_of(word), magnitude_of(word >> 16u)),
+  );
+}
+
+// Their signs, as bit 31.
+struct Signs {
+  lo: vec4u,
+  hi: vec4u,
+}
+
+fn signs8(word: u32) -> Signs {
+  let lo = select(vec4u(16u, 0u, 18u, 2u), vec4u(16u, 0u, 19u, 3u), DECODE == 0u);
+  let hi = select(vec4u(24u, 8u, 26u, 10u), vec4u(17u, 1u, 18u, 2u), DECODE == 0u);
+  return Signs((vec4u(word) << lo) & vec4u(0x80000000u), (vec4u(word) << hi) & vec4u(0x80000000u));
+}
+
+fn signed(size: vec4f, signs: vec4u) -> vec4f {
+  return bitcast<vec4f>(bitcast<vec4u>(size) ^ signs);
 }
 
 // Decoded levels of the eight codes of a word.
 fn decode8(word: u32) -> Eight {
-  if (LOOKED_UP && DECODE == 0u) {
-    return Eight(
-      vec4f(looked_up(word, 9u, 15u), looked_up(word, 25u, 31u), looked_up(word, 6u, 12u), looked_up(word, 22u, 28u)),
-      vec4f(looked_up(word, 3u, 14u), looked_up(word, 19u, 30u), looked_up(word, 0u, 13u), looked_up(word, 16u, 29u)),
-    );
-  }
-  if (LOOKED_UP && DECODE == 1u) {
-    return Eight(
-      vec4f(looked_up(word, 10u, 15u), looked_up(word, 26u, 31u), looked_up(word, 8u, 13u), looked_up(word, 24u, 29u)),
-      vec4f(looked_up(word, 2u, 7u), looked_up(word, 18u, 23u), looked_up(word, 0u, 5u), looked_up(word, 16u, 21u)),
-    );
+  if (LOOKED_UP && DECODE != 2u) {
+    let sizes = magnitudes8(word);
+    let signs = signs8(word);
+    return Eight(signed(sizes.lo, signs.lo), signed(sizes.hi, signs.hi));
   }
   if (DECODE == 0u) {
     return Eight(

@@ -94,7 +94,7 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   // matvec
   ["* (scale.x - scale.y)", "* (scale.y - scale.x)", matvec("fp4-asym")],
   ["select(1.0, 0.5, SCALING == 1u)", "1.0", matvec("fp4-asym")],
-  ["add_four(abs(v.hi), hi", "add_four(v.hi, hi", matvec("fp4-asym")],
+  ["add_four(abs(v.hi), hi", "add_four(v.hi, hi", matvec("nf4-asym")],
   ["let sum = low + high;", "let sum = low;", matvec("fp4-sym", 2)],
   ["min(group + 1u, GROUPS - 1u)", "group", matvec("fp4-asym")],
   ["group_sum(words, 2u, 2u", "group_sum(words, 0u, 2u", matvec("fp4-asym")],

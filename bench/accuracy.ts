@@ -37,6 +37,7 @@ import {
   type Quantiser,
   theirs,
 } from "./quantisers.ts";
+import { runtime, today } from "./runtime.ts";
 import { createScorer, MODEL, type Weights } from "./scored_weights.ts";
 
 const MADE = { rows: 512, cols: 4096 };
@@ -143,7 +144,7 @@ async function run(args: readonly string[]): Promise<void> {
   const windows = readNumber(parsed, "windows", { least: 0, most: 65 }) ?? 3;
   const ggml = await openGgml();
   await results(ggml, made("normal", { rows: 32, cols: 1024 })); // to warm up
-  say(`${runtime()}, one core of ${cpus().length} (${cpus()[0].model}), ${today()}`);
+  say(`${runtime}, one core of ${cpus().length} (${cpus()[0].model}), ${today()}`);
   for (const name of Object.keys(distributions) as (keyof typeof distributions)[]) {
     await tell(`${name}, [${MADE.rows}, ${MADE.cols}]`, ggml, made(name, MADE));
   }
@@ -188,8 +189,5 @@ async function matricesOf(path: string): Promise<Matrices> {
 }
 
 const say = (text: string) => void process.stdout.write(`${text}\n`);
-const today = () => new Date().toISOString().slice(0, 10);
-const runtime = () =>
-  "Bun" in globalThis ? `Bun ${process.versions.bun}` : `Deno ${process.versions.deno}`;
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

@@ -35,6 +35,7 @@ import {
 } from "../mod.ts";
 import { download, empty, submit } from "../lib/launch.ts";
 import { prepareProduct, uploadTokens } from "../lib/prepared_product.ts";
+import { runtime, today } from "./runtime.ts";
 
 const { values: given } = parseArgs({
   options: {
@@ -67,11 +68,9 @@ const table = cases.map(({ name, flop }, i) => ({
   "GFLOP/s": gigaflops(flop, median(times[i].map(({ wall }) => wall))),
   "of two cores": gigaflops(2 * flop, median(times[i].map(({ cpu }) => cpu))),
 }));
-const runtime = "Bun" in globalThis
-  ? `Bun ${process.versions.bun}`
-  : `Deno ${process.versions.deno}`;
-const date = new Date().toISOString().slice(0, 10);
-console.log(`${device.adapter}, ${runtime}, ${cpus().length} cores (${cpus()[0].model}), ${date}`);
+console.log(
+  `${device.adapter}, ${runtime}, ${cpus().length} cores (${cpus()[0].model}), ${today()}`,
+);
 console.log(`Median of ${rounds} rounds\n`);
 console.log(await renderTable(table, process.stdout.isTTY ? "text" : "markdown"));
 device.close();

@@ -31,6 +31,7 @@ import {
   widen,
   writeSafetensors,
 } from "../mod.ts";
+import { runtime, today } from "./runtime.ts";
 
 /** A projection of an 800 M parameter model: 4.2 M weights, 8.4 MB in bf16. */
 const rows = 2048, cols = 2048;
@@ -72,11 +73,8 @@ const LINEARS: Record<string, [number, number]> = {
 };
 const BLOCKS = 2, RUNS = 3;
 
-const runtime = "Bun" in globalThis
-  ? `Bun ${process.versions.bun}`
-  : `Deno ${process.versions.deno}`;
 const cpu = cpus()[0].model;
-const date = new Date().toISOString().slice(0, 10);
+const date = today();
 const style = process.stdout.isTTY ? "text" : "markdown";
 console.log(`${runtime}, one core of ${cpus().length} (${cpu}), ${date}`);
 console.log(`W [${rows}, ${cols}] bf16, groups of 128, median of ${ROUNDS} rounds\n`);

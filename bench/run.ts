@@ -6,7 +6,6 @@
  */
 import { execFileSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
-import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { type Device, openDevice } from "../lib/device.ts";
 import { deviceFacts, deviceText } from "../lib/device_facts.ts";
@@ -17,6 +16,7 @@ import { type Limits, measureLimits, timeAll } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
 import { choicesOf, planOf } from "./plan.ts";
 import { type BenchDocument, type BenchRow, type NotRun, rivalLines, rowsOf } from "./results.ts";
+import { runtime } from "./runtime.ts";
 import { tableRow } from "./tables.ts";
 import { makeVariant, type Variant, type Work } from "./variants.ts";
 
@@ -180,9 +180,6 @@ async function conclude(run: Run): Promise<{ text: string; failure?: string }> {
 
 function documentOf({ options, device, limits, rows, notRun }: Run): BenchDocument {
   const { timer, copyGBs, launchUs } = limits;
-  const runtime = "Bun" in globalThis
-    ? `Bun ${process.versions.bun}`
-    : `Deno ${process.versions.deno}`;
   return {
     device: {
       ...deviceFacts(device),

@@ -5,16 +5,7 @@
  * @module
  */
 import type { ChosenTensor } from "../lib/choose_tensors.ts";
-
-/** Uniform numbers in (0, 1] (mulberry32). */
-function uniform(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), seed | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return 1 - ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { createRandom } from "../lib/sampling.ts";
 
 function normal(next: () => number): number {
   return Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next());
@@ -39,7 +30,8 @@ export function madeTensor(
   name: keyof typeof distributions,
   { rows, cols }: { rows: number; cols: number },
 ): ChosenTensor {
-  const next = uniform(1), draw = distributions[name];
+  const random = createRandom(1), next = () => 1 - random(); // never 0
+  const draw = distributions[name];
   const w = Float32Array.from({ length: rows * cols }, () => draw(next));
   const bytes = new Uint8Array(w.buffer);
   const tensor: ChosenTensor["tensor"] = {

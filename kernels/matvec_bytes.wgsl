@@ -12,46 +12,20 @@
 // of which m / 254 is for activations that are rounded, and the rest for f32.
 //
 // dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
-// parts:    weights, byte_table, lines
+// parts:    weights, byte_table, lines, columns
 // spec:     matvec() in lib/linear_reference.ts
 
-override STAGED: bool = true;
+alias Piece = vec4u;
+const PIECES: u32 = 3;
+const STRIDE: u32 = 3;
 
 @group(0) @binding(4) var<storage, read> byte_x: array<vec4u>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
-// The lane's activations of one unit, [BATCH, 3] vec4u, and those of a step, [BATCH, SPAN, 3].
-var<private> tokens: array<vec4u, 6>;
-override THIRDS: u32 = select(1u, BATCH * SPAN * 3u, STAGED);
-var<workgroup> stage: array<vec4u, THIRDS>;
-
-// Activations of units first .. first + SPAN to workgroup memory, zeros beyond the last.
-fn fill_stage(first: u32, lane: u32) {
-  for (var token = 0u; token < BATCH; token++) {
-    for (var i = lane; i < 3u * SPAN; i += WORKGROUP) {
-      let at = min(3u * first + i, 3u * UNITS - 1u);
-      stage[3u * SPAN * token + i] = select(vec4u(0u), byte_x[3u * token * UNITS + at], at == 3u * first + i);
-    }
-  }
-}
-
-// Takes the lane's activations of a unit, zeros beyond the last; STAGED, from place `home` of the stage.
-fn take_tokens(unit: u32, home: u32) {
-  for (var token = 0u; token < BATCH; token++) {
-    for (var i = 0u; i < 3u; i++) {
-      if (STAGED) { tokens[3u * token + i] = stage[3u * SPAN * token + home + i]; }
-      else {
-        let third = byte_x[3u * (token * UNITS + min(unit, UNITS - 1u)) + i];
-        tokens[3u * token + i] = select(vec4u(0u), third, unit < UNITS);
-      }
-    }
-  }
-}
-
 // Bytes of the eight columns of a word.
 fn token_bytes(word: u32, token: u32) -> vec2u {
-  let four = tokens[3u * token + word / 2u];
+  let four = tokens[PIECES * token + word / 2u];
   return select(four.xy, four.zw, word % 2u == 1u);
 }
 
@@ -82,14 +56,14 @@ fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f
   return f32(above) * scale.x;
 }
 
-// The same over one unit; groups of 16 columns have two in it. `at` is of the row's first unit and group.
-fn unit_sum(words: vec4u, at: vec2u, unit: u32, token: u32) -> f32 {
-  let group = unit * 32u / GROUP;
-  if (GROUP >= 32u) { return group_sum(words, 0u, 4u, scales_at(at.y, group), token); }
-  let last = min(group + 1u, GROUPS - 1u); // a short last unit has one group
-  return group_sum(words, 0u, 2u, scales_at(at.y, group), token) +
-    group_sum(words, 2u, 2u, scales_at(at.y, last), token);
+fn piece_at(i: u32) -> Piece { return byte_x[i]; }
+
+// A unit's sum times its step, the first number of the third piece.
+fn add_unit(recent: f32, sum: f32, token: u32) -> f32 {
+  return fma(sum, bitcast<f32>(tokens[PIECES * token + 2u].x), recent);
 }
+
+fn factor_of(token: u32) -> f32 { return 1.0; }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -98,50 +72,8 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   load_table(lane, WORKGROUP);
-
-  // the rows and columns that are mine
-  let block = (id.y * ids.x + id.x) / SPLIT;
-  let part = (id.y * ids.x + id.x) % SPLIT;
-  let across = lane % SPAN;
-  var rows: array<vec2u, 16>; // first unit and first group of each
-  for (var r = 0u; r < TALL; r++) {
-    let row = row_of(block * LINES + lane / SPAN, r);
-    rows[r] = vec2u(row * UNITS, first_group(row));
-  }
-
-  // loop over the columns, a unit a lane and step; eight are summed before they join the total
-  var total = array<f32, 16>();
-  for (var first = part * SPAN; first < UNITS; ) {
-    var recent = array<f32, 16>();
-    for (var i = 0u; i < 8u && first < UNITS; i++) {
-      if (STAGED) {
-        fill_stage(first, lane);
-        workgroupBarrier();
-      }
-      take_tokens(first + across, 3u * across);
-      let unit = min(first + across, UNITS - 1u);
-      for (var r = 0u; r < TALL; r++) {
-        let words = unit_at(rows[r].x + unit);
-        for (var token = 0u; token < BATCH; token++) {
-          let step = bitcast<f32>(tokens[3u * token + 2u].x);
-          let sum = unit_sum(words, rows[r], unit, token);
-          recent[token * TALL + r] = fma(sum, step, recent[token * TALL + r]);
-        }
-      }
-      if (STAGED) { workgroupBarrier(); }
-      first += SPAN * SPLIT;
-    }
-    for (var i = 0u; i < TALL * BATCH; i++) { total[i] += recent[i]; }
-  }
-
-  // add up the lanes of a line and write
-  for (var r = 0u; r < TALL; r++) {
-    var factor = 1.0;
-    if (SCALE_BITS < 16u) { factor = row_factor(row_of(block * LINES + lane / SPAN, r)); }
-    for (var token = 0u; token < BATCH; token++) {
-      leave(lane, r, token, total[token * TALL + r] * factor);
-    }
-  }
+  let mine = place_of(id, ids);
+  walk(mine, lane);
   workgroupBarrier();
-  write(block, part, lane, vec2f(codebook.factor.x * step_factor(), codebook.factor.y));
+  write(mine.block, mine.part, lane, vec2f(codebook.factor.x * step_factor(), codebook.factor.y));
 }

@@ -13,47 +13,19 @@
 //   |y - ref| <= 20 * 2^-11 * sum |x level| S + 2^-24 m sum S
 //
 // dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
-// parts:    weights, half_table, lines
+// parts:    weights, half_table, lines, columns
 // spec:     matvec() in lib/linear_reference.ts
 
 enable f16;
 
-override STAGED: bool = true;
+alias Piece = vec4u;
+const PIECES: u32 = 4;
+const STRIDE: u32 = 5;
 
 @group(0) @binding(4) var<storage, read> half_x: array<vec4u>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 @group(0) @binding(7) var<storage, read> factors: array<f32>;
-
-// The lane's activations of one unit, [BATCH, 4] vec4u.
-var<private> tokens: array<vec4u, 8>;
-// Those of a step, [BATCH, SPAN, 5]: the fifth keeps lanes off each other's banks.
-override EIGHTS: u32 = select(1u, BATCH * SPAN * 5u, STAGED);
-var<workgroup> stage: array<vec4u, EIGHTS>;
-
-// Activations of units first .. first + SPAN to workgroup memory, zeros beyond the last.
-fn fill_stage(first: u32, lane: u32) {
-  for (var token = 0u; token < BATCH; token++) {
-    for (var i = lane; i < 4u * SPAN; i += WORKGROUP) {
-      let unit = first + i / 4u;
-      let at = 4u * token * UNITS + min(4u * first + i, 4u * UNITS - 1u);
-      stage[5u * SPAN * token + i + i / 4u] = select(vec4u(0u), half_x[at], unit < UNITS);
-    }
-  }
-}
-
-// Takes the lane's activations of a unit, zeros beyond the last; STAGED, from place `home` of the stage.
-fn take_tokens(unit: u32, home: u32) {
-  for (var token = 0u; token < BATCH; token++) {
-    for (var i = 0u; i < 4u; i++) {
-      if (STAGED) { tokens[4u * token + i] = stage[5u * SPAN * token + home + i]; }
-      else {
-        let eight = half_x[4u * (token * UNITS + min(unit, UNITS - 1u)) + i];
-        tokens[4u * token + i] = select(vec4u(0u), eight, unit < UNITS);
-      }
-    }
-  }
-}
 
 fn add_two(v: u32, t: u32, sum: vec2h) -> vec2h {
   return fma(bitcast<vec2h>(v), bitcast<vec2h>(t), sum);
@@ -76,14 +48,11 @@ fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f
   return fma(sum, scale.x + scale.y, f32(sizes.x + sizes.y) * (scale.x - scale.y));
 }
 
-// The same over one unit; groups of 16 columns have two in it. `at` is of the row's first unit and group.
-fn unit_sum(words: vec4u, at: vec2u, unit: u32, token: u32) -> f32 {
-  let group = unit * 32u / GROUP;
-  if (GROUP >= 32u) { return group_sum(words, 0u, 4u, scales_at(at.y, group), token); }
-  let last = min(group + 1u, GROUPS - 1u); // a short last unit has one group
-  return group_sum(words, 0u, 2u, scales_at(at.y, group), token) +
-    group_sum(words, 2u, 2u, scales_at(at.y, last), token);
-}
+fn piece_at(i: u32) -> Piece { return half_x[i]; }
+
+fn add_unit(recent: f32, sum: f32, token: u32) -> f32 { return recent + sum; }
+
+fn factor_of(token: u32) -> f32 { return factors[token]; }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -92,49 +61,9 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   load_table(lane, WORKGROUP);
-
-  // the rows and columns that are mine
-  let block = (id.y * ids.x + id.x) / SPLIT;
-  let part = (id.y * ids.x + id.x) % SPLIT;
-  let across = lane % SPAN;
-  var rows: array<vec2u, 16>; // first unit and first group of each
-  for (var r = 0u; r < TALL; r++) {
-    let row = row_of(block * LINES + lane / SPAN, r);
-    rows[r] = vec2u(row * UNITS, first_group(row));
-  }
-
-  // loop over the columns, a unit a lane and step; eight are summed before they join the total
-  var total = array<f32, 16>();
-  for (var first = part * SPAN; first < UNITS; ) {
-    var recent = array<f32, 16>();
-    for (var i = 0u; i < 8u && first < UNITS; i++) {
-      if (STAGED) {
-        fill_stage(first, lane);
-        workgroupBarrier();
-      }
-      take_tokens(first + across, 5u * across);
-      let unit = min(first + across, UNITS - 1u);
-      for (var r = 0u; r < TALL; r++) {
-        let words = unit_at(rows[r].x + unit);
-        for (var token = 0u; token < BATCH; token++) {
-          recent[token * TALL + r] += unit_sum(words, rows[r], unit, token);
-        }
-      }
-      if (STAGED) { workgroupBarrier(); }
-      first += SPAN * SPLIT;
-    }
-    for (var i = 0u; i < TALL * BATCH; i++) { total[i] += recent[i]; }
-  }
-
-  // add up the lanes of a line and write
-  for (var r = 0u; r < TALL; r++) {
-    var factor = 1.0;
-    if (SCALE_BITS < 16u) { factor = row_factor(row_of(block * LINES + lane / SPAN, r)); }
-    for (var token = 0u; token < BATCH; token++) {
-      leave(lane, r, token, total[token * TALL + r] * factors[token] * factor);
-    }
-  }
+  let mine = place_of(id, ids);
+  walk(mine, lane);
   workgroupBarrier();
   let once = select(1.0, 0.5, SCALING == 1u);
-  write(block, part, lane, vec2f(codebook.factor.x * once, codebook.factor.y));
+  write(mine.block, mine.part, lane, vec2f(codebook.factor.x * once, codebook.factor.y));
 }

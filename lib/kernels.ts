@@ -36,6 +36,7 @@ import tokenLoss from "../kernels/token_loss.wgsl" with { type: "text" };
 import top from "../kernels/top.wgsl" with { type: "text" };
 import widenCache from "../kernels/widen_cache.wgsl" with { type: "text" };
 import byteTable from "../kernels/parts/byte_table_portable.wgsl" with { type: "text" };
+import columns from "../kernels/parts/columns_portable.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
 import fragments from "../kernels/parts/fragments_matrix.wgsl" with { type: "text" };
 import quads from "../kernels/parts/quads_portable.wgsl" with { type: "text" };
@@ -75,6 +76,7 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   dense: { portable: dense },
   reduce: { subgroup: reduceSubgroup, portable: reduce },
   lines: { portable: lines },
+  columns: { portable: columns },
   tile: { portable: tile },
   fragments: { matrix: fragments },
   quads: { portable: quads },
@@ -83,9 +85,9 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
 
 /** Text and parts of each kernel. */
 const KERNELS = {
-  matvec: { text: matvec, parts: ["weights", "uniform_table", "lines"] },
-  matvec_fast: { text: matvecFast, parts: ["weights", "half_table", "lines"] },
-  matvec_bytes: { text: matvecBytes, parts: ["weights", "byte_table", "lines"] },
+  matvec: { text: matvec, parts: ["weights", "uniform_table", "lines", "columns"] },
+  matvec_fast: { text: matvecFast, parts: ["weights", "half_table", "lines", "columns"] },
+  matvec_bytes: { text: matvecBytes, parts: ["weights", "byte_table", "lines", "columns"] },
   byte_tokens: { text: byteTokens, parts: [] },
   halve_tokens: { text: halveTokens, parts: [] },
   join: { text: joinParts, parts: [] },

@@ -87,6 +87,34 @@ fn fetch(row: u32, unit: u32, half: u32) -> u32 { return row + unit + half; }
 fn place_w(w: u32, at: u32) { tile_w[at] = vec4f(f32(w)); }
 fn finished(row: u32, sum: f32) -> f32 { return sum; }
 `,
+  columns: `override WORKGROUP: u32 = 64;
+override SPAN: u32 = 16;
+override SPLIT: u32 = 1;
+override LINES: u32 = 4;
+override TALL: u32 = 4;
+override BATCH: u32 = 1;
+override UNITS: u32;
+override GROUP: u32;
+override GROUPS: u32;
+override SCALE_BITS: u32;
+alias Piece = vec4f;
+const PIECES: u32 = 8;
+const STRIDE: u32 = 9;
+@group(0) @binding(8) var<storage, read> x: array<vec4f>;
+var<workgroup> left: array<f32, 64>;
+fn piece_at(i: u32) -> Piece { return x[i]; }
+fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f32 {
+  return tokens[8u * token + word].x * scale.x * f32(units.x + words);
+}
+fn add_unit(recent: f32, sum: f32, token: u32) -> f32 { return recent + sum * f32(token); }
+fn factor_of(token: u32) -> f32 { return f32(token); }
+fn scales_at(first: u32, group: u32) -> vec2f { return vec2f(f32(first + group)); }
+fn unit_at(at: u32) -> vec4u { return vec4u(at); }
+fn row_of(line: u32, r: u32) -> u32 { return line * TALL + r; }
+fn first_group(row: u32) -> u32 { return row * GROUPS; }
+fn row_factor(row: u32) -> f32 { return f32(row); }
+fn leave(lane: u32, r: u32, token: u32, sum: f32) { left[lane] = sum * f32(r + token); }
+`,
   table: "parts/weights",
   half_table: "parts/weights",
   byte_table: "parts/weights",

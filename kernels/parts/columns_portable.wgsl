@@ -1,0 +1,116 @@
+// columns: the walk of a matvec with packed weights over its columns.
+//
+// A lane takes one unit of x, 32 columns in PIECES pieces, into registers and multiplies it with that
+// unit of TALL rows. STAGED, the workgroup first copies the units of a step to workgroup memory, since
+// lanes that each read 128 bytes at a stride of 128 waste most of what a cache of a GPU hands out; a CPU
+// does not care. Sums go up in steps (what a kernel sums of a unit, 8 units, all units of a lane, 8 lanes,
+// all) so that rounding does not grow with COLS.
+//
+// needs:    parts/weights and parts/lines, and of the kernel
+//             Piece, PIECES                     an alias of vec4f or vec4u, and how many a unit has
+//             STRIDE                            of units in the stage, odd lest lanes meet in a bank
+//             piece_at(i)                       x [BATCH, UNITS, PIECES], zeros beyond COLS
+//             group_sum(units, word, words, scale, token)   sum w x over words of eight columns
+//             add_unit(recent, sum, token)      the sum of a unit joined to those before
+//             factor_of(token)                  what a token's sums are multiplied by
+// gives:    tokens [BATCH, PIECES], the lane's unit of x; place_of() what is mine, walk() it by all
+//           lanes, which leaves their sums: a barrier, then write() of parts/lines
+
+override STAGED: bool = true;
+
+// The lane's activations of one unit, [BATCH, PIECES], and those of a step, [BATCH, SPAN, STRIDE].
+var<private> tokens: array<Piece, 2u * PIECES>;
+override STAGE: u32 = select(1u, BATCH * SPAN * STRIDE, STAGED);
+var<workgroup> stage: array<Piece, STAGE>;
+
+// What a workgroup multiplies: a block of rows, and one of SPLIT parts of their columns.
+struct Place {
+  block: u32,
+  part: u32,
+}
+
+fn place_of(id: vec3u, ids: vec3u) -> Place {
+  let workgroup = id.y * ids.x + id.x;
+  return Place(workgroup / SPLIT, workgroup % SPLIT);
+}
+
+// Activations of units first .. first + SPAN to workgroup memory, zeros beyond the last.
+fn fill_stage(first: u32, lane: u32, seat: u32) {
+  let whole = UNITS % SPAN == 0u || first + SPAN <= UNITS;
+  for (var token = 0u; token < BATCH; token++) {
+    let source = PIECES * (token * UNITS + first) + lane;
+    for (var i = 0u; i < PIECES * SPAN; i += WORKGROUP) {
+      if (PIECES * SPAN % WORKGROUP != 0u && i + lane >= PIECES * SPAN) { continue; }
+      let to = STRIDE * SPAN * token + i + i / PIECES * (STRIDE - PIECES) + seat;
+      if (whole) { stage[to] = piece_at(source + i); }
+      else if (first + (i + lane) / PIECES < UNITS) { stage[to] = piece_at(source + i); }
+      else { stage[to] = Piece(); }
+    }
+  }
+}
+
+// Takes the lane's activations of a unit, zeros beyond the last; STAGED, from place `home` of the stage.
+fn take_tokens(unit: u32, home: u32) {
+  for (var token = 0u; token < BATCH; token++) {
+    for (var i = 0u; i < PIECES; i++) {
+      if (STAGED) { tokens[PIECES * token + i] = stage[STRIDE * SPAN * token + home + i]; }
+      else {
+        let piece = piece_at(PIECES * (token * UNITS + min(unit, UNITS - 1u)) + i);
+        tokens[PIECES * token + i] = select(Piece(), piece, unit < UNITS);
+      }
+    }
+  }
+}
+
+// sum w x over a unit; groups of 16 columns have two in it. `at` is of the row's first unit and group.
+fn unit_sum(words: vec4u, at: vec2u, unit: u32, token: u32) -> f32 {
+  let group = unit * 32u / GROUP;
+  if (GROUP >= 32u) { return group_sum(words, 0u, 4u, scales_at(at.y, group), token); }
+  let last = min(group + 1u, GROUPS - 1u); // a short last unit has one group
+  return group_sum(words, 0u, 2u, scales_at(at.y, group), token) +
+    group_sum(words, 2u, 2u, scales_at(at.y, last), token);
+}
+
+// Walks the columns, a unit a lane and step; eight are summed before they join the total, which is left.
+fn walk(mine: Place, lane: u32) {
+  let across = lane % SPAN;
+  let seat = lane + lane / PIECES * (STRIDE - PIECES);
+  let home = STRIDE * across;
+  let line = mine.block * LINES + lane / SPAN;
+  var rows: array<vec2u, 16>; // first unit and first group of each
+  for (var r = 0u; r < TALL; r++) {
+    let row = row_of(line, r);
+    rows[r] = vec2u(row * UNITS, first_group(row));
+  }
+
+  var total = array<f32, 16>();
+  for (var first = mine.part * SPAN; first < UNITS; ) {
+    var recent = array<f32, 16>();
+    for (var i = 0u; i < 8u && first < UNITS; i++) {
+      if (STAGED) {
+        fill_stage(first, lane, seat);
+        workgroupBarrier();
+      }
+      take_tokens(first + across, home);
+      let unit = min(first + across, UNITS - 1u);
+      for (var r = 0u; r < TALL; r++) {
+        let words = unit_at(rows[r].x + unit);
+        for (var token = 0u; token < BATCH; token++) {
+          let sum = unit_sum(words, rows[r], unit, token);
+          recent[token * TALL + r] = add_unit(recent[token * TALL + r], sum, token);
+        }
+      }
+      if (STAGED) { workgroupBarrier(); }
+      first += SPAN * SPLIT;
+    }
+    for (var i = 0u; i < TALL * BATCH; i++) { total[i] += recent[i]; }
+  }
+
+  for (var r = 0u; r < TALL; r++) {
+    var factor = 1.0;
+    if (SCALE_BITS < 16u) { factor = row_factor(row_of(line, r)); }
+    for (var token = 0u; token < BATCH; token++) {
+      leave(lane, r, token, total[token * TALL + r] * factor_of(token) * factor);
+    }
+  }
+}

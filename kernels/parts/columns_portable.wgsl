@@ -75,7 +75,6 @@ fn unit_sum(words: vec4u, at: vec2u, unit: u32, token: u32) -> f32 {
 fn walk(mine: Place, lane: u32) {
   let across = lane % SPAN;
   let seat = lane + lane / PIECES * (STRIDE - PIECES);
-  let home = STRIDE * across;
   let line = mine.block * LINES + lane / SPAN;
   var rows: array<vec2u, 16>; // first unit and first group of each
   for (var r = 0u; r < TALL; r++) {
@@ -91,7 +90,7 @@ fn walk(mine: Place, lane: u32) {
         fill_stage(first, lane, seat);
         workgroupBarrier();
       }
-      take_tokens(first + across, home);
+      take_tokens(first + across, STRIDE * across);
       let unit = min(first + across, UNITS - 1u);
       for (var r = 0u; r < TALL; r++) {
         let words = unit_at(rows[r].x + unit);

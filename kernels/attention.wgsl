@@ -13,7 +13,7 @@
 //
 // dispatch: one workgroup for each token and head, heads first
 // needs:    HEAD_DIM even
-// parts:    none
+// parts:    cache
 // spec:     attention() in lib/attention_reference.ts
 
 override STRIDE: u32;
@@ -22,10 +22,7 @@ override HEADS: u32;
 override KV_HEADS: u32;
 override HEAD_DIM: u32;
 override WINDOW: u32 = 0;
-override KV_F16: bool = true;
 override WORKGROUP: u32 = 64;
-
-override PAIRS: u32 = HEAD_DIM / 2u;
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> keys: array<u32>;
@@ -36,16 +33,6 @@ override PAIRS: u32 = HEAD_DIM / 2u;
 var<workgroup> query: array<vec2f, PAIRS>;
 var<workgroup> sums: array<vec2f, PAIRS>;       // of values, by their lane
 var<workgroup> scores: array<f32, WORKGROUP>;
-
-fn key_pair(slot: u32) -> vec2f {
-  if (KV_F16) { return unpack2x16float(keys[slot]); }
-  return bitcast<vec2f>(vec2u(keys[2u * slot], keys[2u * slot + 1u]));
-}
-
-fn value_pair(slot: u32) -> vec2f {
-  if (KV_F16) { return unpack2x16float(values[slot]); }
-  return bitcast<vec2f>(vec2u(values[2u * slot], values[2u * slot + 1u]));
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

@@ -14,7 +14,7 @@
 //
 // dispatch: one workgroup for each head and QUERIES tokens, heads first, folded over x and y
 // needs:    HEAD_DIM even; SHARES a power of two that divides WORKGROUP; EACH <= 32
-// parts:    none
+// parts:    cache
 // spec:     attention() in lib/attention_reference.ts
 
 override STRIDE: u32;
@@ -23,12 +23,10 @@ override HEADS: u32;
 override KV_HEADS: u32;
 override HEAD_DIM: u32;
 override WINDOW: u32 = 0;
-override KV_F16: bool = true;
 override WORKGROUP: u32 = 64;
 override SHARES: u32 = 1;
 override UNROLL: bool = false;
 
-override PAIRS: u32 = HEAD_DIM / 2u;
 override QUERIES: u32 = WORKGROUP / SHARES;
 override EACH: u32 = ((HEAD_DIM + 3u) / 4u + SHARES - 1u) / SHARES; // fours of a lane
 override FOURS: u32 = EACH * SHARES;                                // of a head, zeros at its end
@@ -48,27 +46,13 @@ var<workgroup> parts: array<f32, PARTS>;    // of scores, [8, WORKGROUP]
 var<private> query: array<vec4f, 32>;
 var<private> sums: array<vec4f, 32>;        // of values
 
-fn key_pair(slot: u32, pair: u32) -> vec2f {
-  if (pair >= PAIRS) { return vec2f(0.0); }
-  let at = slot + pair;
-  if (KV_F16) { return unpack2x16float(keys[at]); }
-  return bitcast<vec2f>(vec2u(keys[2u * at], keys[2u * at + 1u]));
-}
-
-fn value_pair(slot: u32, pair: u32) -> vec2f {
-  if (pair >= PAIRS) { return vec2f(0.0); }
-  let at = slot + pair;
-  if (KV_F16) { return unpack2x16float(values[at]); }
-  return bitcast<vec2f>(vec2u(values[2u * at], values[2u * at + 1u]));
-}
-
 // Keys and values of eight positions to workgroup memory; those beyond the last repeat it.
 fn fill_tiles(start: u32, last: u32, kv_head: u32, lane: u32) {
   for (var i = lane; i < TILE; i += WORKGROUP) {
     let slot = (min(start + i / FOURS, last) * KV_HEADS + kv_head) * PAIRS;
     let pair = 2u * (i % FOURS);
-    tile_k[i] = vec4f(key_pair(slot, pair), key_pair(slot, pair + 1u));
-    tile_v[i] = vec4f(value_pair(slot, pair), value_pair(slot, pair + 1u));
+    tile_k[i] = key_four(slot, pair);
+    tile_v[i] = value_four(slot, pair);
   }
 }
 

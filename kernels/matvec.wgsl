@@ -89,10 +89,5 @@ fn main(
   @builtin(num_workgroups) ids: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  load_table(lane, WORKGROUP);
-  let mine = place_of(id, ids);
-  walk(mine, lane);
-  workgroupBarrier();
-  let once = select(1.0, 0.5, SCALING == 1u);
-  write(mine.block, mine.part, lane, vec2f(codebook.factor.x * once, codebook.factor.y));
+  multiply(id, ids, lane, select(1.0, 0.5, SCALING == 1u));
 }

@@ -71,9 +71,5 @@ fn main(
   @builtin(num_workgroups) ids: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  load_table(lane, WORKGROUP);
-  let mine = place_of(id, ids);
-  walk(mine, lane);
-  workgroupBarrier();
-  write(mine.block, mine.part, lane, vec2f(codebook.factor.x * step_factor(), codebook.factor.y));
+  multiply(id, ids, lane, step_factor());
 }

@@ -8,16 +8,14 @@
 //
 // dispatch: as many workgroups as pay, along x: lanes go round until all is done
 // needs:    HEAD_DIM even
-// parts:    none
+// parts:    cache
 // spec:     widenCache() in lib/attention_reference.ts
 
 override KV_HEADS: u32;
 override HEAD_DIM: u32;
 override WINDOW: u32 = 0;
-override KV_F16: bool = true;
 override WORKGROUP: u32 = 16;
 
-override PAIRS: u32 = HEAD_DIM / 2u;
 override FOURS: u32 = (HEAD_DIM + 3u) / 4u;
 
 @group(0) @binding(0) var<storage, read> keys: array<u32>;
@@ -25,20 +23,6 @@ override FOURS: u32 = (HEAD_DIM + 3u) / 4u;
 @group(0) @binding(2) var<storage, read_write> wide_keys: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> wide_values: array<vec4f>;
 @group(0) @binding(4) var<uniform> step: vec4u;
-
-fn key_pair(slot: u32, pair: u32) -> vec2f {
-  if (pair >= PAIRS) { return vec2f(0.0); }
-  let at = slot + pair;
-  if (KV_F16) { return unpack2x16float(keys[at]); }
-  return bitcast<vec2f>(vec2u(keys[2u * at], keys[2u * at + 1u]));
-}
-
-fn value_pair(slot: u32, pair: u32) -> vec2f {
-  if (pair >= PAIRS) { return vec2f(0.0); }
-  let at = slot + pair;
-  if (KV_F16) { return unpack2x16float(values[at]); }
-  return bitcast<vec2f>(vec2u(values[2u * at], values[2u * at + 1u]));
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) blocks: vec3u) {
@@ -48,7 +32,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) block
   for (var i = first * KV_HEADS * FOURS + id.x; i < end; i += WORKGROUP * blocks.x) {
     let slot = i / FOURS * PAIRS;
     let pair = 2u * (i % FOURS);
-    wide_keys[i] = vec4f(key_pair(slot, pair), key_pair(slot, pair + 1u));
-    wide_values[i] = vec4f(value_pair(slot, pair), value_pair(slot, pair + 1u));
+    wide_keys[i] = key_four(slot, pair);
+    wide_values[i] = value_four(slot, pair);
   }
 }

@@ -36,6 +36,7 @@ import tokenLoss from "../kernels/token_loss.wgsl" with { type: "text" };
 import top from "../kernels/top.wgsl" with { type: "text" };
 import widenCache from "../kernels/widen_cache.wgsl" with { type: "text" };
 import byteTable from "../kernels/parts/byte_table_portable.wgsl" with { type: "text" };
+import cache from "../kernels/parts/cache_portable.wgsl" with { type: "text" };
 import columns from "../kernels/parts/columns_portable.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
 import fragments from "../kernels/parts/fragments_matrix.wgsl" with { type: "text" };
@@ -77,6 +78,7 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   reduce: { subgroup: reduceSubgroup, portable: reduce },
   lines: { portable: lines },
   columns: { portable: columns },
+  cache: { portable: cache },
   tile: { portable: tile },
   fragments: { matrix: fragments },
   quads: { portable: quads },
@@ -107,10 +109,10 @@ const KERNELS = {
   embed_packed: { text: embedPacked, parts: ["weights", "table"] },
   rms_norm: { text: rmsNorm, parts: ["reduce"] },
   rotate: { text: rotate, parts: ["reduce"] },
-  attention: { text: attention, parts: [] },
-  attention_tile: { text: attentionTile, parts: [] },
+  attention: { text: attention, parts: ["cache"] },
+  attention_tile: { text: attentionTile, parts: ["cache"] },
   attention_quads: { text: attentionQuads, parts: ["swaps"] },
-  widen_cache: { text: widenCache, parts: [] },
+  widen_cache: { text: widenCache, parts: ["cache"] },
   silu_mul: { text: siluMul, parts: [] },
   gram: { text: gramKernel, parts: [] },
   token_loss: { text: tokenLoss, parts: ["reduce"] },

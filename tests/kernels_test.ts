@@ -113,7 +113,15 @@ fn unit_at(at: u32) -> vec4u { return vec4u(at); }
 fn row_of(line: u32, r: u32) -> u32 { return line * TALL + r; }
 fn first_group(row: u32) -> u32 { return row * GROUPS; }
 fn row_factor(row: u32) -> f32 { return f32(row); }
+fn load_table(lane: u32, lanes: u32) { workgroupBarrier(); }
 fn leave(lane: u32, r: u32, token: u32, sum: f32) { left[lane] = sum * f32(r + token); }
+fn write(block: u32, part: u32, lane: u32, factor: vec2f) { left[lane] *= factor.x; }
+struct Codebook { factor: vec2f }
+@group(0) @binding(9) var<uniform> codebook: Codebook;
+`,
+  cache: `override HEAD_DIM: u32;
+@group(0) @binding(8) var<storage, read> keys: array<u32>;
+@group(0) @binding(9) var<storage, read> values: array<u32>;
 `,
   table: "parts/weights",
   half_table: "parts/weights",

@@ -126,6 +126,21 @@ export async function matvecAgrees(
   within(y, reference.matvec(q, x, { bias }), bounds);
 }
 
+/** The same by `--accuracy fast`: within its bound, and beyond that of f32, so that it is what ran. */
+export async function fastAgrees(
+  device: Device,
+  name: string,
+  batch: 1 | 2,
+  group: Group,
+): Promise<void> {
+  const q = weights(35, 1100, name, group);
+  await matvecAgrees(device, q, { batch, biased: true });
+  const x = tokens(batch, 1100);
+  const [exact, bounds] = [reference.matvec(q, x), reference.matvecBound(q, x)];
+  const got = await linear.matvec(device, q, x);
+  assert.ok(got.some((y, i) => Math.abs(y - exact[i]) > bounds[i]), `${name} ran in less than f32`);
+}
+
 /** matvec with whole numbers of a byte, 127 in each unit, is off by no more than f32 is. */
 export async function bytesAgree(
   device: Device,

@@ -11,8 +11,9 @@ import { test } from "node:test";
 import { byteTest } from "../lib/arithmetic.ts";
 import type { Device } from "../lib/device.ts";
 import type { Gpu } from "../lib/gpu.ts";
+import { BYTE_MUTATIONS, HALF_MUTATIONS } from "./fast_mutations.ts";
 import { present } from "./gpu_devices.ts";
-import { BYTE_MUTATIONS, HALF_MUTATIONS, MUTATIONS, OCTET_MUTATIONS } from "./mutations.ts";
+import { type Mutation, MUTATIONS, OCTET_MUTATIONS } from "./mutations.ts";
 import { repeated, testUnless } from "./test_unless.ts";
 
 /** Pipelines of kernels that a break leaves whole, from one break to the next. */
@@ -45,7 +46,7 @@ const reason = repeated ?? (target ? null : "no device is present");
 
 const gpu = target?.device?.gpu;
 const bytes = gpu && await byteTest(gpu).then(() => true, () => false);
-const having = (feature: string, mutations: typeof MUTATIONS) =>
+const having = (feature: string, mutations: Mutation[]) =>
   target?.device?.gpu?.features.has(feature) ? mutations : [];
 const all = [
   ...MUTATIONS,

@@ -12,15 +12,10 @@ import {
   biasedQuads,
   bigQuads,
   byBits,
-  bytes,
-  bytesGpu,
   type Claim,
   coded,
   dense,
   dequantise,
-  fast,
-  fastGpu,
-  fastUneven,
   flushing,
   HEADS_OF_20,
   inParts,
@@ -43,7 +38,10 @@ import {
 } from "./mutation_claims.ts";
 
 /** What is replaced by what, and the claim that must notice. */
-export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
+export type Mutation = [find: string, put: string, claim: Claim];
+
+/** Of what any device runs. */
+export const MUTATIONS: Mutation[] = [
   // coded scales
   ["+ select(0u, 2u, ROW_FACTOR)", "", coded("nf4-asym", "e1m3-row")],
   ["coded_scale(codes >> SCALE_BITS)", "coded_scale(codes)", coded("nf4-asym", "e1m3-row")],
@@ -256,7 +254,7 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["let shrink = exp(largest - next);", "let shrink = 1.0;", network("llama")],
   ["first_token + lane, step.x - 1u", "lane, step.x - 1u", network("llama")],
   ["i / FOURS * PAIRS", "i / FOURS * FOURS", network("llama")],
-  ["key_pair(slot, pair + 1u)", "key_pair(slot, pair)", network("llama")],
+  ["key_pair(slot + pair + 1u)", "key_pair(slot + pair)", network("llama")],
   // attention as GPUs take it
   [
     "tile_own - min(WINDOW, tile_own)",
@@ -281,59 +279,8 @@ export const MUTATIONS: [find: string, put: string, claim: Claim][] = [
   ["y[out], ADD ||", "0.0, ADD ||", network("llama")],
 ];
 
-/** The same in f16 arithmetic. */
-export const HALF_MUTATIONS: typeof MUTATIONS = [
-  ["word << 9u) & vec4u", "word << 8u) & vec4u", fast("fp4-sym")],
-  ["size.w | ((word << 2u)", "size.w | ((word << 3u)", fast("fp4-asym")],
-  ["word << 10u);", "word << 9u);", fast("fp3-asym")],
-  ["vec4u(0x0c000c00u)", "vec4u(0x8c008c00u)", fast("fp3-asym")],
-  ["signed & vec4u(0x7fff7fffu)", "signed", fast("nf4-asym")],
-  ["bitcast<vec2h>(signed[i]) - zeros", "bitcast<vec2h>(signed[i])", fast("int4-asym")],
-  ["* COPIES + copy];", "* COPIES + 2u];", fast("nf3-sym")],
-  ["f32(sums.x + sums.y)", "f32(sums.x)", fast("fp4-sym")],
-  ["return factors[token]", "return factors[0]", fastUneven],
-  ["const PIECES: u32 = 4;", "const PIECES: u32 = 3;", fastGpu],
-  ["return half_x[i]", "return half_x[i / 2u]", fastGpu],
-  ["253u + TARGET - exponent", "250u + TARGET", fast("fp4-sym")],
-  ["254u - up", "253u - up", fast("fp4-sym")],
-  ["pack2x16float(hi.xy)", "pack2x16float(lo.xy)", fast("fp4-sym")],
-];
-
-/** The same with activations of a byte. */
-export const BYTE_MUTATIONS: typeof MUTATIONS = [
-  ["(i >> 4u) & 8u), (i & 7u)", "(i >> 3u) & 8u), (i & 7u)", bytes("fp4-asym")],
-  ["(i & 0x80u) << 2u", "(i & 0x80u) << 1u", bytes("fp4-asym")],
-  ["first_at(word >> 20u)", "first_at(word >> 21u)", bytes("fp4-asym")],
-  ["(word >> 5u) & 0x03000300u", "(word >> 4u) & 0x03000300u", bytes("fp4-asym")],
-  ["(i >> 5u) & 4u), (i & 3u)", "(i >> 4u) & 4u), (i & 3u)", bytes("fp3-asym")],
-  ["first_at(word >> 22u)", "first_at(word >> 20u)", bytes("fp3-asym")],
-  [
-    "second_at(word >> (6u * BITS - 2u))",
-    "second_at(word >> (4u * BITS - 2u))",
-    bytes("int3-asym"),
-  ],
-  ["0x2fcu, DECODE", "0x1fcu, DECODE", bytes("fp3-asym")],
-  ["0x9fcu", "0x1fcu", bytes("fp4-asym")],
-  ["(second & low) | (first & ~low)", "(first & low) | (second & ~low)", bytes("fp4-asym")],
-  ["min(levels, vec2i(0))", "vec2i(0)", bytes("fp4-asym")],
-  ["vec2u(word, word >> 4u)", "vec2u(word, word >> 3u)", bytes("int4-asym")],
-  ["0x1p-14, 1.0, DECODE == 2u) / STEPS", "0x1p-14, 1.0, DECODE == 2u)", bytes("fp4-asym")],
-  ["return scale.y * STEPS", "return 0.0", bytes("int4-asym")],
-  ["return -codebook.levels[0].x", "return 0.0", bytes("int4-sym")],
-  ["all = add_bytes(vec2u(0x01010101u), t, all)", "all = 0", bytes("int3-asym")],
-  ["vec2u(16u)) | (t >>", "vec2u(8u)) | (t >>", bytes("fp4-asym")],
-  ["four.zw, word % 2u == 1u", "four.zw, word % 2u == 2u", bytes("int4-asym")],
-  ["fma(sum, bitcast<f32>(", "fma(sum, f32(", bytes("int4-asym")],
-  ["const STRIDE: u32 = 3;", "const STRIDE: u32 = 2;", bytesGpu],
-  ["return byte_x[i]", "return byte_x[i / 2u]", bytesGpu],
-  ["vec4f(lo.xz, hi.xz)", "vec4f(lo.xy, hi.xz)", bytes("fp4-asym")],
-  ["hi, IN_ORDER), steps)", "lo, IN_ORDER), steps)", bytes("int3-asym")],
-  ["round(values * steps)", "floor(values * steps - 0.25)", bytes("fp4-asym")],
-  ["most / 127.0, 0.0, small", "most / 128.0, 0.0, small", bytes("fp4-asym")],
-];
-
 /** The same for tables that lanes of eight hold between them. */
-export const OCTET_MUTATIONS: typeof MUTATIONS = [
+export const OCTET_MUTATIONS: Mutation[] = [
   ["subgroupShuffle(held.x, word & 7u)", "subgroupShuffle(held.x, word & 3u)", matvec("nf3-sym")],
   ["(word & 8u) != 0u", "(word & 4u) != 0u", matvec("nf4-asym")],
   ["levels[2u + own / 4u]", "levels[1u + own / 4u]", matvec("nf4-asym")],

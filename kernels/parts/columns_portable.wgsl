@@ -6,15 +6,14 @@
 // does not care. Sums go up in steps (what a kernel sums of a unit, 8 units, all units of a lane, 8 lanes,
 // all) so that rounding does not grow with COLS.
 //
-// needs:    parts/weights and parts/lines, and of the kernel
+// needs:    parts/weights, a part with load_table(), parts/lines, and of the kernel
 //             Piece, PIECES                     an alias of vec4f or vec4u, and how many a unit has
 //             STRIDE                            of units in the stage, odd lest lanes meet in a bank
 //             piece_at(i)                       x [BATCH, UNITS, PIECES], zeros beyond COLS
 //             group_sum(units, word, words, scale, token)   sum w x over words of eight columns
 //             add_unit(recent, sum, token)      the sum of a unit joined to those before
 //             factor_of(token)                  what a token's sums are multiplied by
-// gives:    tokens [BATCH, PIECES], the lane's unit of x; place_of() what is mine, walk() it by all
-//           lanes, which leaves their sums: a barrier, then write() of parts/lines
+// gives:    tokens [BATCH, PIECES], the lane's unit of x; multiply(), by all lanes: y, as parts/lines says
 
 override STAGED: bool = true;
 
@@ -22,17 +21,6 @@ override STAGED: bool = true;
 var<private> tokens: array<Piece, 2u * PIECES>;
 override STAGE: u32 = select(1u, BATCH * SPAN * STRIDE, STAGED);
 var<workgroup> stage: array<Piece, STAGE>;
-
-// What a workgroup multiplies: a block of rows, and one of SPLIT parts of their columns.
-struct Place {
-  block: u32,
-  part: u32,
-}
-
-fn place_of(id: vec3u, ids: vec3u) -> Place {
-  let workgroup = id.y * ids.x + id.x;
-  return Place(workgroup / SPLIT, workgroup % SPLIT);
-}
 
 // Activations of units first .. first + SPAN to workgroup memory, zeros beyond the last.
 fn fill_stage(first: u32, lane: u32, seat: u32) {
@@ -72,10 +60,10 @@ fn unit_sum(words: vec4u, at: vec2u, unit: u32, token: u32) -> f32 {
 }
 
 // Walks the columns, a unit a lane and step; eight are summed before they join the total, which is left.
-fn walk(mine: Place, lane: u32) {
+fn walk(block: u32, part: u32, lane: u32) {
   let across = lane % SPAN;
   let seat = lane + lane / PIECES * (STRIDE - PIECES);
-  let line = mine.block * LINES + lane / SPAN;
+  let line = block * LINES + lane / SPAN;
   var rows: array<vec2u, 16>; // first unit and first group of each
   for (var r = 0u; r < TALL; r++) {
     let row = row_of(line, r);
@@ -83,7 +71,7 @@ fn walk(mine: Place, lane: u32) {
   }
 
   var total = array<f32, 16>();
-  for (var first = mine.part * SPAN; first < UNITS; ) {
+  for (var first = part * SPAN; first < UNITS; ) {
     var recent = array<f32, 16>();
     for (var i = 0u; i < 8u && first < UNITS; i++) {
       if (STAGED) {
@@ -112,4 +100,14 @@ fn walk(mine: Place, lane: u32) {
       leave(lane, r, token, total[token * TALL + r] * factor_of(token) * factor);
     }
   }
+}
+
+// All that a workgroup does; `once` is what the kernel's sums are still to be multiplied by.
+fn multiply(id: vec3u, ids: vec3u, lane: u32, once: f32) {
+  load_table(lane, WORKGROUP);
+  let block = (id.y * ids.x + id.x) / SPLIT;
+  let part = (id.y * ids.x + id.x) % SPLIT;
+  walk(block, part, lane);
+  workgroupBarrier();
+  write(block, part, lane, vec2f(codebook.factor.x * once, codebook.factor.y));
 }

@@ -90,7 +90,11 @@ export const MUTATIONS: Mutation[] = [
   ["(level - scale.y) * scale.x", "(level - scale.y - 1.0) * scale.x", matmul("int4-asym")],
   ["v.hi - scale.y", "v.hi", matvec("int4-asym")],
   // matvec
-  ["* (scale.x - scale.y)", "* (scale.y - scale.x)", matvec("fp4-asym")],
+  [
+    "fma(sum, scale.x + scale.y, (low_size + high_size) * (scale.x - scale.y))",
+    "fma(sum, scale.x + scale.y, (low_size + high_size) * (scale.y - scale.x))",
+    matvec("nf4-asym"),
+  ],
   ["select(1.0, 0.5, SCALING == 1u)", "1.0", matvec("fp4-asym")],
   ["add_four(abs(v.hi), hi", "add_four(v.hi, hi", matvec("nf4-asym")],
   ["let sum = low + high;", "let sum = low;", matvec("fp4-sym", 2)],
@@ -244,7 +248,7 @@ export const MUTATIONS: Mutation[] = [
     network("mistral, sliding window"),
   ],
   ["all_first - min(WINDOW, all_first)", "all_first - 1u", network("mistral, sliding window")],
-  ["seen - min(WINDOW, seen)", "seen", network("mistral, sliding window")],
+  ["seen - min(WINDOW, seen)", "seen + 40u", network("mistral, sliding window")],
   ["(positions <= vec4u(own))", "(positions <= vec4u(own + 1u))", network("llama")],
   ["start += 16u", "start += 17u", network("llama")],
   ["vec4u(place) ^ vec4u(0u, 1u, 2u, 3u)", "vec4u(place)", network("llama")],
@@ -279,7 +283,7 @@ export const MUTATIONS: Mutation[] = [
   ["y[out], ADD ||", "0.0, ADD ||", network("llama")],
 ];
 
-/** The same for tables that lanes of eight hold between them. */
+/** Of what lanes of eight share, on CPUs that play GPUs. */
 export const OCTET_MUTATIONS: Mutation[] = [
   ["subgroupShuffle(held.x, word & 7u)", "subgroupShuffle(held.x, word & 3u)", matvec("nf3-sym")],
   ["(word & 8u) != 0u", "(word & 4u) != 0u", matvec("nf4-asym")],
@@ -292,6 +296,13 @@ export const OCTET_MUTATIONS: Mutation[] = [
   ["signed(sizes.hi, signs.hi)", "sizes.hi", matvec("fp4-sym")],
   ["signed(lo, signs.lo)", "lo", matvec("fp4-asym")],
   ["add_products(hi, high_size)", "high_size", matvec("fp3-asym")],
+  [
+    "fma(low + high, scale.x + scale.y, (low_size",
+    "fma(low + high, scale.x + scale.y, -(low_size",
+    matvec("fp4-asym"),
+  ],
+  // memory that nobody wrote is no zeros there
+  ["seen - min(WINDOW, seen)", "seen", network("mistral, sliding window")],
   ["select(22, 23, DECODE == 1u)", "22", quads("fp3-asym")],
   ["opposite(lo), opposite(hi)", "lo, opposite(hi)", quads("fp4-sym", 8)],
   ["subgroupShuffleXor(mine, 4u)", "subgroupShuffleXor(mine, 2u)", quads("fp4-sym", 8)],

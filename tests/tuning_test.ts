@@ -34,7 +34,8 @@ test("choose() keeps the default where the gain is within the noise", () => {
 gpuTest("what tuning chose is used, on the next device as well", async (_, { binding }) => {
   const folder = mkdtempSync(join(tmpdir(), "afpq-tuning-"));
   await withVariables({ XDG_CACHE_HOME: folder }, async () => {
-    const device = await openTarget(binding);
+    const embedded = binding === "software";
+    const device = await openTarget(embedded ? "embedded" : binding);
     const q = weights(64, 256, "fp4-asym", 128);
     const { slices, free } = await load(device, q);
     const [tuned] = await tune(device, slices, 1);
@@ -44,7 +45,7 @@ gpuTest("what tuning chose is used, on the next device as well", async (_, { bin
     await matvecAgrees(device, q);
     assert.deepEqual(await tune(device, slices, 1), []);
 
-    const next = await openDevice({ binding, embedded: device.binding === "software" });
+    const next = await openDevice({ binding, embedded });
     assert.equal(next.gpu!.choices.get(tuned.class), tuned.chosen);
     free();
     for (const each of [device, next]) each.close();

@@ -9,6 +9,7 @@
 // needs:    parts/weights, a part with load_table(), parts/lines, and of the kernel
 //             Piece, PIECES                     an alias of vec4f or vec4u, and how many a unit has
 //             STRIDE                            of units in the stage, odd lest lanes meet in a bank
+//                                               if it is not PIECES, PIECES divides WORKGROUP
 //             piece_at(i)                       x [BATCH, UNITS, PIECES], zeros beyond COLS
 //             group_sum(units, word, words, scale, token)   sum w x over words of eight columns
 //             add_unit(recent, sum, token)      the sum of a unit joined to those before

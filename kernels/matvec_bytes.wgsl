@@ -56,6 +56,7 @@ fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f
   return f32(above) * scale.x;
 }
 
+// What parts/columns asks for: thirds of a unit.
 fn piece_at(i: u32) -> Piece { return byte_x[i]; }
 
 // A unit's sum times its step, the first number of the third piece.

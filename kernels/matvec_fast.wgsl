@@ -48,6 +48,7 @@ fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f
   return fma(sum, scale.x + scale.y, f32(sizes.x + sizes.y) * (scale.x - scale.y));
 }
 
+// What parts/columns asks for: eights of columns.
 fn piece_at(i: u32) -> Piece { return half_x[i]; }
 
 fn add_unit(recent: f32, sum: f32, token: u32) -> f32 { return recent + sum; }

@@ -23,7 +23,7 @@ const rows = await scoredRows([
   { method: "awq", format: "nf3-asym", group: 128 },
   { method: "awq", format: "nf3-sym", group: 64 },
   { method: "gptq+awq", format: "nf3-asym", group: 128 },
-], [4, 6]);
+], { calibrate: 4, score: 6 });
 console.log(await renderTable(rows));
 
 console.log("The AFPQ paper's own numbers, not ours: LLaMA-2-70B, 3 bits, WikiText-2 perplexity\n");

@@ -7,7 +7,6 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import {
   estimateDifference,
   type Group,
@@ -19,6 +18,7 @@ import {
   type TextScore,
   textWindows,
 } from "../mod.ts";
+import { askedCounts } from "./asked_counts.ts";
 import { scoreFolder } from "./scored_recipes.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
@@ -29,19 +29,12 @@ export interface Way {
   readonly group: Group;
 }
 
-/** Windows of 256 tokens to calibrate and to score: `usual` unless told, with `--full` 64 and all. */
-function windowsAsked(usual: readonly [number, number]): readonly number[] {
-  if (process.argv.includes("--full")) return [64, Infinity];
-  const told = process.argv.slice(2).map(Number).filter((count) => count > 0);
-  return [...told, ...usual.slice(told.length)];
-}
-
-/** Rows of all ways, dense first. */
+/** Rows of all ways, dense first: windows of 256 tokens as asked, to calibrate by and to score. */
 export async function scoredRows(
   ways: readonly Way[],
-  usual: readonly [calibrated: number, scored: number] = [8, 6],
+  usual = { calibrate: 8, score: 6 },
 ): Promise<Row[]> {
-  const [calibrated, scored] = windowsAsked(usual);
+  const asked = askedCounts(usual, { calibrate: 64, score: Infinity });
   const folder = await tinyLlamaFolder();
   const work = await mkdtemp(join(tmpdir(), "afpq-"));
   const device = await openDevice({ binding: "cpu" });
@@ -49,7 +42,7 @@ export async function scoredRows(
     const text = await readFile(join(folder, "calibration.txt"), "utf8");
     const heldOut = await readFile(join(folder, "heldout.txt"), "utf8");
     const tokenizer = await openTokenizer(folder);
-    const cut = textWindows(tokenizer, heldOut, { context: 256, windows: scored });
+    const cut = textWindows(tokenizer, heldOut, { context: 256, windows: asked.score });
     const score = (path: string) => scoreFolder(device, path, cut);
     const dense = await score(folder);
     const rows: Row[] = [row("dense", 16, 0, 0, dense, dense)];
@@ -60,7 +53,7 @@ export async function scoredRows(
         ? { ...await quantizeCheckpoint(folder, out, shape), reports: [] }
         : await quantizeCalibrated(folder, out, {
           ...shape,
-          ...{ method, device, text, windows: calibrated },
+          ...{ method, device, text, windows: asked.calibrate },
         });
       const shares = reports.map(({ outputError, plainOutputError }) =>
         outputError / plainOutputError

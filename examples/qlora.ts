@@ -20,7 +20,6 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import {
   createTrainer,
   estimate,
@@ -37,9 +36,10 @@ import {
   saveAdapters,
   textWindows,
 } from "../mod.ts";
+import { askedCounts } from "./asked_counts.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
-const [steps = 100, windows = Infinity] = process.argv.slice(2).map(Number);
+const { steps, windows } = askedCounts({ steps: 100, windows: Infinity });
 const folder = await tinyLlamaFolder();
 const work = await mkdtemp(join(tmpdir(), "afpq-"));
 const tokenizer = await openTokenizer(folder);

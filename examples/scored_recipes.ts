@@ -16,7 +16,6 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import {
   type Device,
   estimateDifference,
@@ -32,6 +31,7 @@ import {
   type TextWindows,
   textWindows,
 } from "../mod.ts";
+import { askedCounts } from "./asked_counts.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 /** How to quantise, and what the paper has of it. */
@@ -52,13 +52,14 @@ export async function printScores(recipes: readonly ScoredRecipe[]): Promise<voi
 
 /** Scores dense and every recipe; one row each. */
 async function scoreRecipes(recipes: readonly ScoredRecipe[]): Promise<Row[]> {
+  const { windows } = askedCounts({ windows: 3 });
   const path = await tinyLlamaFolder();
   const work = await mkdtemp(join(tmpdir(), "afpq-"));
   const device = await openDevice({ binding: "cpu" }); // without a binding: the best there is
   try {
     const text = await readFile(join(path, "heldout.txt"), "utf8");
     const tokenizer = await openTokenizer(path);
-    const cut = textWindows(tokenizer, text, { context: 256, windows: windowsAsked() });
+    const cut = textWindows(tokenizer, text, { context: 256, windows });
     const score = (folder: string) => scoreFolder(device, folder, cut);
     const dense = await score(path);
     const rows: Row[] = [row("dense", 16, 0, dense.perplexity, 0, 0, 5.47)];
@@ -107,10 +108,4 @@ function row(
     "+-": within ?? "",
     "paper, 7B": paper ?? "",
   };
-}
-
-/** The number after `--windows`, three without. */
-function windowsAsked(): number {
-  const at = process.argv.indexOf("--windows");
-  return at < 0 ? 3 : Number(process.argv[at + 1]);
 }

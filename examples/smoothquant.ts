@@ -16,7 +16,6 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import process from "node:process";
 import {
   estimateDifference,
   evaluateText,
@@ -29,17 +28,16 @@ import {
   type TextScore,
   textWindows,
 } from "../mod.ts";
+import { askedCounts } from "./asked_counts.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
-const [smoothing = 2, scored = 5] = process.argv.includes("--full")
-  ? [16, Infinity]
-  : process.argv.slice(2).map(Number);
+const asked = askedCounts({ smooth: 2, score: 5 }, { smooth: 16, score: Infinity });
 const folder = await tinyLlamaFolder();
 const tokenizer = await openTokenizer(folder);
 const cut = async (name: string, windows: number) =>
   textWindows(tokenizer, await readFile(join(folder, name), "utf8"), { context: 256, windows });
-const calibration = await cut("calibration.txt", smoothing);
-const heldOut = await cut("heldout.txt", scored);
+const calibration = await cut("calibration.txt", asked.smooth);
+const heldOut = await cut("heldout.txt", asked.score);
 const device = await openDevice({ binding: "cpu" });
 
 const int8 = 8 + 32 * 2560 / 786432; // a f32 scale for each of 2560 rows of a layer

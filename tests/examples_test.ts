@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { thisRuntime } from "./afpq_process.ts";
 import { noPackage } from "./made_tokenizers.ts";
@@ -14,16 +15,42 @@ function start(name: string, args: readonly string[] = []): ChildProcess {
   return spawn(command, [...flags, path, ...args], { env: { ...process.env, NO_COLOR: "1" } });
 }
 
-/** What an example prints, given what is typed. */
-async function printed(name: string, typed = "", args: readonly string[] = []): Promise<string> {
+/** How an example ends, given what is typed. */
+async function ended(name: string, args: readonly string[], typed = "") {
   const child = start(name, args);
   let [stdout, stderr] = ["", ""];
   child.stdout!.on("data", (bytes) => stdout += bytes);
   child.stderr!.on("data", (bytes) => stderr += bytes);
   child.stdin!.end(typed);
   const code = await new Promise((done) => child.on("close", done));
+  return { code, stdout, stderr };
+}
+
+/** What an example prints, given what is typed. */
+async function printed(name: string, typed = "", args: readonly string[] = []): Promise<string> {
+  const { code, stdout, stderr } = await ended(name, args, typed);
   assert.equal(code, 0, stderr);
   return stdout;
+}
+
+for (
+  const [name, args, message] of [
+    ["clip", ["--windows", "0"], 'read "0" as --windows must be a whole number from 1: got "0"'],
+    ["sweep", ["--full"], 'understand "--full" as there is --windows N'],
+    ["gptq", ["many"], 'read "many" as --calibrate must be a whole number from 1: got "many"'],
+    ["awq", ["--help"], 'understand "--help" as there is --calibrate N, --score N and --full'],
+    ["qlora", ["2", "--windows="], 'read "" as --windows must be a whole number from 1: got ""'],
+    ["smoothquant", ["1", "2", "3"], 'understand "3" as there is --smooth N, --score N and --full'],
+  ] as const
+) {
+  test(`examples/${name}.ts ${args.join(" ")} ends at once with what it takes`, async () => {
+    const { code, stdout, stderr } = await ended(name, args);
+    assert.deepEqual({ code, stdout, stderr }, {
+      code: 2,
+      stdout: "",
+      stderr: `Cannot ${message}\n`,
+    });
+  });
 }
 
 testUnless(noPackage, "examples/generate.ts quantises and writes", async () => {

@@ -151,7 +151,8 @@ export const MUTATIONS: Mutation[] = [
   ["(swap + 3u)", "(swap + 2u)", quads("fp4-sym", 8)],
   ["own % SHARING", "own % 2u", quads("fp4-sym")],
   ["4u * first + place.own", "place.own", narrowQuads("fp4-sym", 8)],
-  ["b.lo * lo + b.hi * hi", "b.lo * lo + b.lo * hi", bigQuads],
+  ["w.lo * lo + w.hi * hi", "w.lo * lo + w.lo * hi", bigQuads],
+  ["times(b, lo[3], hi[3])", "times(b, lo[3], hi[2])", bigQuads],
   ["GROUP < 32u && i == 2u", "GROUP < 32u && i == 3u", quads("fp4-asym")],
   [
     "load_eight(place, min(group + 1u, GROUPS - 1u))",

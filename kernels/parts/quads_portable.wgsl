@@ -65,12 +65,25 @@ fn place_of(tile: u32, rows: u32, lane: u32, own: u32) -> Place {
   );
 }
 
-// Adds eight columns of a quad of tokens, of which this lane holds one, times those of its rows.
+// Four rows at one token, of eight columns.
+fn times(w: FourRows, lo: vec4f, hi: vec4f) -> vec4f {
+  return w.lo * lo + w.hi * hi;
+}
+
+// Adds eight columns of a quad of tokens, of which this lane holds one, times those of its rows: all rows
+// of a token before the next, so that registers hold the token and weights are read as they are used.
 fn add_quad(quad: u32, mine_lo: vec4f, mine_hi: vec4f, a: FourRows, b: FourRows) {
   let lo = spread(mine_lo);
   let hi = spread(mine_hi);
-  pending[2u * quad] += a.lo * lo + a.hi * hi;
-  pending[2u * quad + 1u] += b.lo * lo + b.hi * hi;
+  let i = 2u * quad;
+  pending[i][0] += times(a, lo[0], hi[0]);
+  pending[i + 1u][0] += times(b, lo[0], hi[0]);
+  pending[i][1] += times(a, lo[1], hi[1]);
+  pending[i + 1u][1] += times(b, lo[1], hi[1]);
+  pending[i][2] += times(a, lo[2], hi[2]);
+  pending[i + 1u][2] += times(b, lo[2], hi[2]);
+  pending[i][3] += times(a, lo[3], hi[3]);
+  pending[i + 1u][3] += times(b, lo[3], hi[3]);
 }
 
 // The same from `first` quad on, loaded at vec4f `at` of a token: of one quad or, OCTETS, two.

@@ -13,7 +13,7 @@
 // Sixteen products are added in a row, then two such sums, then units by the steps of parts/columns.
 //
 // dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
-// parts:    weights, table, lines, columns
+// parts:    weights, table, lines, rows, columns
 // spec:     matvec() in lib/linear_reference.ts
 
 alias Piece = vec4f;
@@ -94,9 +94,10 @@ fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f
 // What parts/columns asks for: fours of columns.
 fn piece_at(i: u32) -> Piece { return x[i]; }
 
-fn add_unit(recent: f32, sum: f32, token: u32) -> f32 { return recent + sum; }
-
 fn factor_of(token: u32) -> f32 { return 1.0; }
+
+// What parts/rows asks for.
+fn add_unit(recent: f32, sum: f32, token: u32) -> f32 { return recent + sum; }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

@@ -12,7 +12,7 @@
 // of which m / 254 is for activations that are rounded, and the rest for f32.
 //
 // dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
-// parts:    weights, byte_table, lines, columns
+// parts:    weights, byte_table, lines, rows, columns
 // spec:     matvec() in lib/linear_reference.ts
 
 alias Piece = vec4u;
@@ -59,12 +59,12 @@ fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f
 // What parts/columns asks for: thirds of a unit.
 fn piece_at(i: u32) -> Piece { return byte_x[i]; }
 
-// A unit's sum times its step, the first number of the third piece.
+fn factor_of(token: u32) -> f32 { return 1.0; }
+
+// What parts/rows asks for: a unit's sum times its step, the first number of the third piece.
 fn add_unit(recent: f32, sum: f32, token: u32) -> f32 {
   return fma(sum, bitcast<f32>(tokens[PIECES * token + 2u].x), recent);
 }
-
-fn factor_of(token: u32) -> f32 { return 1.0; }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

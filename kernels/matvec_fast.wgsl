@@ -13,7 +13,7 @@
 //   |y - ref| <= 20 * 2^-11 * sum |x level| S + 2^-24 m sum S
 //
 // dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
-// parts:    weights, half_table, lines, columns
+// parts:    weights, half_table, lines, rows, columns
 // spec:     matvec() in lib/linear_reference.ts
 
 enable f16;
@@ -51,9 +51,10 @@ fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f
 // What parts/columns asks for: eights of columns.
 fn piece_at(i: u32) -> Piece { return half_x[i]; }
 
-fn add_unit(recent: f32, sum: f32, token: u32) -> f32 { return recent + sum; }
-
 fn factor_of(token: u32) -> f32 { return factors[token]; }
+
+// What parts/rows asks for.
+fn add_unit(recent: f32, sum: f32, token: u32) -> f32 { return recent + sum; }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

@@ -44,6 +44,8 @@ import quads from "../kernels/parts/quads_portable.wgsl" with { type: "text" };
 import halfTable from "../kernels/parts/half_table_f16.wgsl" with { type: "text" };
 import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
 import reduceSubgroup from "../kernels/parts/reduce_subgroup.wgsl" with { type: "text" };
+import rows from "../kernels/parts/rows_portable.wgsl" with { type: "text" };
+import rowsOctet from "../kernels/parts/rows_octet.wgsl" with { type: "text" };
 import lines from "../kernels/parts/lines_portable.wgsl" with { type: "text" };
 import swaps from "../kernels/parts/swaps_subgroup.wgsl" with { type: "text" };
 import table from "../kernels/parts/table_portable.wgsl" with { type: "text" };
@@ -67,7 +69,7 @@ const FEATURES: Record<Variant, string | null> = {
   matrix: "fragments",
 };
 
-/** Text of each part's variants, the most wanted first; `uniform_table` where control flow is uniform. */
+/** Text of each part's variants, the most wanted first; `uniform_..` where control flow is uniform. */
 const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   weights: { portable: weights },
   table: { portable: table },
@@ -78,6 +80,8 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   reduce: { subgroup: reduceSubgroup, portable: reduce },
   lines: { portable: lines },
   columns: { portable: columns },
+  rows: { portable: rows },
+  uniform_rows: { octet: rowsOctet, portable: rows },
   cache: { portable: cache },
   tile: { portable: tile },
   fragments: { matrix: fragments },
@@ -87,9 +91,9 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
 
 /** Text and parts of each kernel. */
 const KERNELS = {
-  matvec: { text: matvec, parts: ["weights", "uniform_table", "lines", "columns"] },
-  matvec_fast: { text: matvecFast, parts: ["weights", "half_table", "lines", "columns"] },
-  matvec_bytes: { text: matvecBytes, parts: ["weights", "byte_table", "lines", "columns"] },
+  matvec: { text: matvec, parts: ["weights", "uniform_table", "lines", "uniform_rows", "columns"] },
+  matvec_fast: { text: matvecFast, parts: ["weights", "half_table", "lines", "rows", "columns"] },
+  matvec_bytes: { text: matvecBytes, parts: ["weights", "byte_table", "lines", "rows", "columns"] },
   byte_tokens: { text: byteTokens, parts: [] },
   halve_tokens: { text: halveTokens, parts: [] },
   join: { text: joinParts, parts: [] },

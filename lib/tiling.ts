@@ -52,7 +52,9 @@ export function candidatesOf(
   if (kind === "matvec") {
     const name = matvecName(device, slice);
     const fast = packed && name !== "matvec";
-    const all = device.software ? softwareShapes(packed) : hardwareShapes(device, slice, fast);
+    const all = device.software
+      ? softwareShapes(device, packed)
+      : hardwareShapes(device, slice, fast);
     const room = device.gpu?.device.limits.maxComputeWorkgroupStorageSize ?? Infinity;
     const shapes = all.filter((shape) =>
       shape.tall * tokens <= MOST_SUMS && workgroupBytes(slice, shape, tokens) <= room
@@ -129,14 +131,18 @@ const MANY_TOKENS = 32;
 /** Sums that a lane can keep: rows times tokens. */
 const MOST_SUMS = 16;
 
-/** A CPU wants lanes as wide as its vectors, and many rows to each load of activations. */
-function softwareShapes(packed: boolean): MatvecShape[] {
+/**
+ * A CPU wants lanes as wide as its vectors, and many rows to each load of activations. Octets, which add up
+ * together, are of one line.
+ */
+function softwareShapes({ gpu }: Device, packed: boolean): MatvecShape[] {
   const talls = packed ? [16, 8, 4] : [8, 16, 4];
+  const narrow = packed && gpu?.features.has("octets") ? 8 : 4;
   return [
     ...talls.map((tall) => ({ lines: 1, span: 8, tall })),
     { lines: 1, span: 16, tall: 8 },
     { lines: 2, span: 8, tall: 8 },
-    { lines: 2, span: 4, tall: 8 },
+    { lines: 2, span: narrow, tall: 8 },
     { lines: 1, span: 32, tall: 8 },
   ];
 }

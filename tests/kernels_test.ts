@@ -106,18 +106,28 @@ fn piece_at(i: u32) -> Piece { return x[i]; }
 fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f32 {
   return tokens[8u * token + word].x * scale.x * f32(units.x + words);
 }
-fn add_unit(recent: f32, sum: f32, token: u32) -> f32 { return recent + sum * f32(token); }
 fn factor_of(token: u32) -> f32 { return f32(token); }
 fn scales_at(first: u32, group: u32) -> vec2f { return vec2f(f32(first + group)); }
 fn unit_at(at: u32) -> vec4u { return vec4u(at); }
 fn row_of(line: u32, r: u32) -> u32 { return line * TALL + r; }
-fn first_group(row: u32) -> u32 { return row * GROUPS; }
+fn take_rows(line: u32) { left[line] = 0.0; }
+fn start_of(line: u32, r: u32) -> vec2u { return vec2u(line, r); }
+fn add_sum(i: u32, sum: f32, token: u32, lane: u32) { left[i + lane] += sum * f32(token); }
+fn raise_sums() { left[0] += 1.0; }
+fn total_of(i: u32, lane: u32) -> f32 { return left[i + lane]; }
 fn row_factor(row: u32) -> f32 { return f32(row); }
 fn load_table(lane: u32, lanes: u32) { workgroupBarrier(); }
 fn leave(lane: u32, r: u32, token: u32, sum: f32) { left[lane] = sum * f32(r + token); }
 fn write(block: u32, part: u32, lane: u32, factor: vec2f) { left[lane] *= factor.x; }
 struct Codebook { factor: vec2f }
 @group(0) @binding(9) var<uniform> codebook: Codebook;
+`,
+  rows: `override TALL: u32 = 4;
+override BATCH: u32 = 1;
+override UNITS: u32;
+fn row_of(line: u32, r: u32) -> u32 { return line * TALL + r; }
+fn first_group(row: u32) -> u32 { return row; }
+fn add_unit(recent: f32, sum: f32, token: u32) -> f32 { return recent + sum * f32(token); }
 `,
   cache: `override HEAD_DIM: u32;
 @group(0) @binding(8) var<storage, read> keys: array<u32>;

@@ -4,15 +4,14 @@
 // unit of TALL rows. STAGED, the workgroup first copies the units of a step to workgroup memory, since
 // lanes that each read 128 bytes at a stride of 128 waste most of what a cache of a GPU hands out; a CPU
 // does not care. Sums go up in steps (what a kernel sums of a unit, 8 units, all units of a lane, 8 lanes,
-// all) so that rounding does not grow with COLS.
+// all; or the 8 lanes first) so that rounding does not grow with COLS.
 //
-// needs:    parts/weights, a part with load_table(), parts/lines, and of the kernel
+// needs:    parts/weights, a part with load_table(), parts/lines, a part `rows`, and of the kernel
 //             Piece, PIECES                     an alias of vec4f or vec4u, and how many a unit has
 //             STRIDE                            of units in the stage, odd lest lanes meet in a bank
 //                                               if it is not PIECES, PIECES divides WORKGROUP
 //             piece_at(i)                       x [BATCH, UNITS, PIECES], zeros beyond COLS
 //             group_sum(units, word, words, scale, token)   sum w x over words of eight columns
-//             add_unit(recent, sum, token)      the sum of a unit joined to those before
 //             factor_of(token)                  what a token's sums are multiplied by
 // gives:    tokens [BATCH, PIECES], the lane's unit of x; multiply(), by all lanes: y, as parts/lines says
 
@@ -51,13 +50,13 @@ fn take_tokens(unit: u32, home: u32) {
   }
 }
 
-// sum w x over a unit; groups of 16 columns have two in it. `at` is of the row's first unit and group.
-fn unit_sum(words: vec4u, at: vec2u, unit: u32, token: u32) -> f32 {
+// sum w x over a unit; groups of 16 columns have two in it. `groups` is where the row's begin.
+fn unit_sum(words: vec4u, groups: u32, unit: u32, token: u32) -> f32 {
   let group = unit * 32u / GROUP;
-  if (GROUP >= 32u) { return group_sum(words, 0u, 4u, scales_at(at.y, group), token); }
+  if (GROUP >= 32u) { return group_sum(words, 0u, 4u, scales_at(groups, group), token); }
   let last = min(group + 1u, GROUPS - 1u); // a short last unit has one group
-  return group_sum(words, 0u, 2u, scales_at(at.y, group), token) +
-    group_sum(words, 2u, 2u, scales_at(at.y, last), token);
+  return group_sum(words, 0u, 2u, scales_at(groups, group), token) +
+    group_sum(words, 2u, 2u, scales_at(groups, last), token);
 }
 
 // Walks the columns, a unit a lane and step; eight are summed before they join the total, which is left.
@@ -65,15 +64,8 @@ fn walk(block: u32, part: u32, lane: u32) {
   let across = lane % SPAN;
   let seat = lane + lane / PIECES * (STRIDE - PIECES);
   let line = block * LINES + lane / SPAN;
-  var rows: array<vec2u, 16>; // first unit and first group of each
-  for (var r = 0u; r < TALL; r++) {
-    let row = row_of(line, r);
-    rows[r] = vec2u(row * UNITS, first_group(row));
-  }
-
-  var total = array<f32, 16>();
+  take_rows(line);
   for (var first = part * SPAN; first < UNITS; ) {
-    var recent = array<f32, 16>();
     for (var i = 0u; i < 8u && first < UNITS; i++) {
       if (STAGED) {
         fill_stage(first, lane, seat);
@@ -82,23 +74,23 @@ fn walk(block: u32, part: u32, lane: u32) {
       take_tokens(first + across, STRIDE * across);
       let unit = min(first + across, UNITS - 1u);
       for (var r = 0u; r < TALL; r++) {
-        let words = unit_at(rows[r].x + unit);
+        let start = start_of(line, r);
+        let words = unit_at(start.x + unit);
         for (var token = 0u; token < BATCH; token++) {
-          let sum = unit_sum(words, rows[r], unit, token);
-          recent[token * TALL + r] = add_unit(recent[token * TALL + r], sum, token);
+          add_sum(token * TALL + r, unit_sum(words, start.y, unit, token), token, lane);
         }
       }
       if (STAGED) { workgroupBarrier(); }
       first += SPAN * SPLIT;
     }
-    for (var i = 0u; i < TALL * BATCH; i++) { total[i] += recent[i]; }
+    raise_sums();
   }
 
   for (var r = 0u; r < TALL; r++) {
     var factor = 1.0;
     if (SCALE_BITS < 16u) { factor = row_factor(row_of(line, r)); }
     for (var token = 0u; token < BATCH; token++) {
-      leave(lane, r, token, total[token * TALL + r] * factor_of(token) * factor);
+      leave(lane, r, token, total_of(token * TALL + r, lane) * factor_of(token) * factor);
     }
   }
 }

@@ -10,8 +10,8 @@
  *   - products of packed layers with 1, 2 and 17 tokens against the TypeScript reference
  *
  * weight error = sum((w' - w)^2) / sum(w^2) over the 42 linears of the decoder. Perplexity = exp(mean
- * loss) over as many windows of 256 tokens as fit 40 s, at least 2, the same for all; `+-` is the
- * standard error of the difference, window by window. Products are told in units of their
+ * loss) over as many windows of 256 tokens as fit 40 s, or --seconds N, at least 2, the same for all;
+ * `+-` is the standard error of the difference, window by window. Products are told in units of their
  * bound (lib/linear_reference.ts): above 1 is wrong.
  *
  *   deno task demo                                      --full: all windows, formats and layers
@@ -22,7 +22,6 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import {
   bitsPerWeight,
   checkMatrix,
@@ -46,16 +45,17 @@ import {
   sumErrors,
   textWindows,
 } from "../mod.ts";
+import { askedCounts } from "./asked_counts.ts";
 import { tinyLlama, tinyLlamaFolder } from "./tiny_llama.ts";
 
 /** A way to quantise; null is dense. */
 type Kind = { format: string; group: Group } | null;
 
-const BUDGET_SECONDS = 40;
 const PROMPT = "The old man opened the door and";
 const WRITERS = ["dense", "nf3-asym"];
 
-const full = process.argv.includes("--full");
+const { seconds: mostSeconds } = askedCounts({ seconds: 40 }, { seconds: Infinity });
+const full = mostSeconds === Infinity;
 const start = performance.now();
 const seconds = () => (performance.now() - start) / 1000;
 const names = full ? formatNames : ["nf4-sym", "nf4-asym", "nf3-sym", "nf3-asym", "fp3-asym"];
@@ -171,7 +171,7 @@ async function scoreRounds(models: { model: LanguageModel }[], windows: readonly
     if (full) {
       console.error(`window ${i + 1} of ${windows.length} scored, ${seconds().toFixed(0)} s`);
     }
-    if (!full && i >= 1 && 2 * seconds() - begun > BUDGET_SECONDS) break;
+    if (!full && i >= 1 && 2 * seconds() - begun > mostSeconds) break;
   }
   return losses;
 }

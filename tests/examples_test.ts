@@ -37,6 +37,7 @@ for (
   const [name, args, message] of [
     ["clip", ["--windows", "0"], 'read "0" as --windows must be a whole number from 1: got "0"'],
     ["sweep", ["--full"], 'understand "--full" as there is --windows N'],
+    ["demo", ["-full"], 'understand "-f" as there is --seconds N and --full'],
     ["gptq", ["many"], 'read "many" as --calibrate must be a whole number from 1: got "many"'],
     ["awq", ["--help"], 'understand "--help" as there is --calibrate N, --score N and --full'],
     ["qlora", ["2", "--windows="], 'read "" as --windows must be a whole number from 1: got ""'],

@@ -171,7 +171,7 @@ async function scoreRounds(models: { model: LanguageModel }[], windows: readonly
     if (full) {
       console.error(`window ${i + 1} of ${windows.length} scored, ${seconds().toFixed(0)} s`);
     }
-    if (!full && i >= 1 && 2 * seconds() - begun > mostSeconds) break;
+    if (i >= 1 && 2 * seconds() - begun > mostSeconds) break;
   }
   return losses;
 }

@@ -132,17 +132,17 @@ const MANY_TOKENS = 32;
 const MOST_SUMS = 16;
 
 /**
- * A CPU wants lanes as wide as its vectors, and many rows to each load of activations. Octets, which add up
- * together, are of one line.
+ * A CPU wants lanes as wide as its vectors, and many rows to each load of activations. Octets add up
+ * packed rows together, so there no line is narrower.
  */
 function softwareShapes({ gpu }: Device, packed: boolean): MatvecShape[] {
   const talls = packed ? [16, 8, 4] : [8, 16, 4];
-  const narrow = packed && gpu?.features.has("octets") ? 8 : 4;
+  const together = packed && gpu?.features.has("octets");
   return [
     ...talls.map((tall) => ({ lines: 1, span: 8, tall })),
     { lines: 1, span: 16, tall: 8 },
     { lines: 2, span: 8, tall: 8 },
-    { lines: 2, span: narrow, tall: 8 },
+    ...(together ? [] : [{ lines: 2, span: 4, tall: 8 }]),
     { lines: 1, span: 32, tall: 8 },
   ];
 }

@@ -10,9 +10,8 @@
  * @module
  */
 import process from "node:process";
-import { readEnvironment } from "../lib/permission.ts";
-import { createProgress } from "../lib/progress.ts";
 import { oneLine, UsageError } from "../lib/read_options.ts";
+import { attended } from "./attended.ts";
 import { help, readBenchOptions, readReportOptions } from "./options.ts";
 import { makeReport } from "./report.ts";
 import { runBench } from "./run.ts";
@@ -39,35 +38,12 @@ async function bench(args: readonly string[]): Promise<number> {
     process.stdout.write(`${help}\n`);
     return 0;
   }
-  const progress = createProgress({
-    write: (text) => void process.stderr.write(text),
-    terminal: process.stderr.isTTY === true,
-    columns: () => process.stderr.columns,
-    color: !readEnvironment("NO_COLOR"),
-  });
-  const stop = new AbortController();
-  const onSignal = () => {
-    if (stop.signal.aborted) process.exit(130);
-    stop.abort();
-  };
-  process.on("SIGINT", onSignal);
-  try {
-    const { text, failure } = await runBench(options, {
-      signal: stop.signal,
-      onProgress: progress.update,
-      log(line) {
-        progress.finish();
-        say(line);
-      },
-    });
-    progress.finish();
-    process.stdout.write(text);
-    if (failure) say(failure);
-    return stop.signal.aborted ? 130 : failure ? 1 : 0;
-  } finally {
-    progress.finish();
-    process.off("SIGINT", onSignal);
-  }
+  const { result: { text, failure }, stopped } = await attended((context) =>
+    runBench(options, context)
+  );
+  process.stdout.write(text);
+  if (failure) say(failure);
+  return stopped ? 130 : failure ? 1 : 0;
 }
 
 function say(line: string): void {

@@ -113,7 +113,8 @@ async function sample(timer: Timer, sampler: Sampler): Promise<number> {
   return sampler.lastMs / sampler.count;
 }
 
-function shuffled<T>(all: readonly T[], random: () => number): T[] {
+/** The same in an order drawn anew. */
+export function shuffled<T>(all: readonly T[], random: () => number): T[] {
   const order = [...all];
   for (let i = order.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));

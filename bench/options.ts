@@ -135,7 +135,8 @@ export function readReportOptions(args: readonly string[]): ReportOptions | null
   return { files: parsed._.map(callersPath), out: callersPath(text(parsed.out) ?? ".") };
 }
 
-function parse(args: readonly string[], string: string[], boolean: string[]): Args {
+/** Reads flags, those that take a text and those that do not; another one is refused. */
+export function parse(args: readonly string[], string: string[], boolean: string[]): Args {
   const flags = [...string, ...boolean].map((flag) => `--${flag}`);
   const parsed = parseArgs(args, {
     string: ["_", ...string],
@@ -148,13 +149,13 @@ function parse(args: readonly string[], string: string[], boolean: string[]): Ar
   return parsed;
 }
 
-function refuse(word: string, kind: string, right: readonly string[]): never {
+export function refuse(word: string, kind: string, right: readonly string[]): never {
   const near = quote(nearest(word, right)!);
   throw new UsageError(`Cannot understand ${quote(word)} as a ${kind}: did you mean ${near}?`);
 }
 
 /** What the words of a list stand for, each once; undefined where the flag is not given. */
-function listOf<T>(
+export function listOf<T>(
   parsed: Args,
   flag: string,
   meaning: (word: string) => T | T[],
@@ -170,7 +171,8 @@ function formatsOf(word: string): string[] {
   return sided.map(readStored);
 }
 
-function shapesOf(word: string): Shape[] {
+/** Shapes of a word: a model's, a named one, or ROWSxCOLS. */
+export function shapesOf(word: string): Shape[] {
   const model = models.find(({ name }) => name === word);
   if (model) return projections(model);
   const named = shapes.find(({ name }) => name === word);
@@ -188,7 +190,8 @@ function shapesOf(word: string): Shape[] {
   );
 }
 
-function batchOf(word: string): number {
+/** A number of tokens. */
+export function batchOf(word: string): number {
   const batch = /^\d+$/.test(word) ? Number(word) : 0;
   if (batch >= 1 && batch <= 8192) return batch;
   throw new UsageError(

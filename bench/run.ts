@@ -4,28 +4,20 @@
  *
  * @module
  */
-import { execFileSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import { type Device, openDevice } from "../lib/device.ts";
 import { deviceFacts, deviceText } from "../lib/device_facts.ts";
 import { oneLine } from "../lib/read_options.ts";
 import { renderTable, told } from "../lib/report.ts";
+import type { BenchContext } from "./attended.ts";
 import { freeBuffers, makeBuffers } from "./buffers.ts";
 import { type Limits, measureLimits, timeAll } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
 import { choicesOf, planOf } from "./plan.ts";
 import { type BenchDocument, type BenchRow, type NotRun, rivalLines, rowsOf } from "./results.ts";
-import { runtime } from "./runtime.ts";
+import { commit, runtime } from "./runtime.ts";
 import { tableRow } from "./tables.ts";
 import { makeVariant, type Variant, type Work } from "./variants.ts";
-
-/** What the caller is told and may stop. */
-export interface BenchContext {
-  readonly signal: AbortSignal;
-  readonly onProgress: (done: number, total: number, what: string, unit: string) => void;
-  readonly log: (line: string) => void;
-}
 
 const BUDGET_MS = 10 * 60_000;
 const ROUNDS = { software: 15, hardware: 25 };
@@ -195,17 +187,4 @@ function documentOf({ options, device, limits, rows, notRun }: Run): BenchDocume
     rows,
     notRun,
   };
-}
-
-/** The commit that runs, `+` where something is changed; "" outside a checkout. */
-function commit(): string {
-  const cwd = fileURLToPath(new URL(".", import.meta.url));
-  const git = (...args: string[]) =>
-    execFileSync("git", args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
-      .trim();
-  try {
-    return git("rev-parse", "HEAD") + (git("status", "--porcelain") ? "+" : "");
-  } catch {
-    return "";
-  }
 }

@@ -17,7 +17,7 @@ type CType = "i32" | "u32" | "i64" | "usize" | "buffer";
 type CFunction = (...args: (number | Uint8Array<ArrayBuffer> | null)[]) => number;
 type CFunctions = Record<string, CFunction>;
 
-/** The parameters of the C functions used here; all return an int. */
+/** The parameters of the C functions used here. */
 const LIBC: Record<string, CType[]> = {
   setenv: ["buffer", "buffer", "i32"],
   unsetenv: ["buffer"],
@@ -33,13 +33,15 @@ const CAPTURE_LIMIT_BYTES = 2 ** 20;
 
 /**
  * Opens a shared library and keeps it open: a library that Dawn opens later by the same soname is
- * this one. Bun wants at least one function to be named.
+ * this one. Bun wants at least one function to be named. All of them return an int or, with `usize`,
+ * a pointer or size, which is below 2^53.
  *
  * @throws {Error} where there is no FFI, or no such library.
  */
 export async function openLibrary(
   path: string,
   functions: Record<string, CType[]>,
+  result: "i32" | "usize" = "i32",
 ): Promise<CFunctions> {
   if (!permitted({ name: "ffi" })) throw new Error("Cannot open libraries without --allow-ffi");
   const signatures = Object.entries(functions);
@@ -47,7 +49,7 @@ export async function openLibrary(
     ? Deno.dlopen(
       path,
       Object.fromEntries(signatures.map(([name, parameters]) => {
-        return [name, { parameters, result: "i32" }];
+        return [name, { parameters, result }];
       })) as Deno.ForeignLibraryInterface,
     )
     : (await bunFfi()).dlopen(
@@ -55,12 +57,15 @@ export async function openLibrary(
       Object.fromEntries(signatures.map(([name, parameters]) => {
         return [name, {
           args: parameters.map((type) => type === "buffer" ? "ptr" : type),
-          returns: "i32",
+          returns: result,
         }];
       })),
     );
   keepForever(opened);
-  return opened.symbols as CFunctions;
+  const symbols = Object.entries(opened.symbols as Record<string, (...args: unknown[]) => unknown>);
+  return Object.fromEntries(
+    symbols.map(([name, call]) => [name, (...args) => Number(call(...args))]),
+  );
 }
 
 /** Keeps an object from the garbage collector for as long as the process lives. */

@@ -17,6 +17,8 @@ export const npmPins = {
   "bun-webgpu": "0.1.7",
   "@sparticuz/chromium": "153.0.0",
   "@node-llama-cpp/linux-x64": "3.22.1",
+  "@node-llama-cpp/linux-x64-vulkan": "3.22.1",
+  "onnxruntime-node": "1.30.0",
 } as const;
 
 /** A package that {@linkcode loadNpm} knows. */

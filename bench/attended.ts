@@ -1,0 +1,48 @@
+/**
+ * A bench while somebody may be looking: progress and notes on stderr. Ctrl-C lets it tell what it has;
+ * a second one ends it.
+ *
+ * @module
+ */
+import process from "node:process";
+import { readEnvironment } from "../lib/permission.ts";
+import { createProgress } from "../lib/progress.ts";
+
+/** What a bench tells, and what stops it. */
+export interface BenchContext {
+  readonly signal: AbortSignal;
+  readonly onProgress: (done: number, total: number, what: string, unit: string) => void;
+  readonly log: (line: string) => void;
+}
+
+/** Runs it; `stopped` after Ctrl-C. */
+export async function attended<T>(
+  run: (context: BenchContext) => Promise<T>,
+): Promise<{ result: T; stopped: boolean }> {
+  const progress = createProgress({
+    write: (text) => void process.stderr.write(text),
+    terminal: process.stderr.isTTY === true,
+    columns: () => process.stderr.columns,
+    color: !readEnvironment("NO_COLOR"),
+  });
+  const stop = new AbortController();
+  const onSignal = () => {
+    if (stop.signal.aborted) process.exit(130);
+    stop.abort();
+  };
+  process.on("SIGINT", onSignal);
+  try {
+    const result = await run({
+      signal: stop.signal,
+      onProgress: progress.update,
+      log(line) {
+        progress.finish();
+        process.stderr.write(`${line}\n`);
+      },
+    });
+    return { result, stopped: stop.signal.aborted };
+  } finally {
+    progress.finish();
+    process.off("SIGINT", onSignal);
+  }
+}

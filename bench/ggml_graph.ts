@@ -19,7 +19,7 @@ import { narrow, widen } from "../lib/float16.ts";
 import { capturingStderr, openLibrary, withEnvironment } from "../lib/native.ts";
 import { locateNpm } from "../lib/npm.ts";
 import type { Chain, ChainShape, ChainWeights, Peer } from "./chain.ts";
-import { type Ggml, ggmlBits, type GgmlName, openGgml } from "./llama_cpp.ts";
+import { type Ggml, ggmlBits, openGgml } from "./llama_cpp.ts";
 
 type Library = Awaited<ReturnType<typeof openLibrary>>;
 
@@ -149,8 +149,8 @@ function ggmlChain(
   { rows, cols, tokens, pairs }: ChainShape,
   weights: ChainWeights,
 ): Chain {
-  const up = store(ggml, type, weights.up, rows, cols);
-  const down = store(ggml, type, weights.down, cols, rows);
+  const up = storeOnce(ggml, type, weights.up, rows, cols);
+  const down = storeOnce(ggml, type, weights.down, cols, rows);
   const notes = c.ggml_init(0, 0, 0, 0, 0, 0, NOTES_BYTES, 0, 1);
   const x = c.ggml_new_tensor_2d(notes, F32, cols, tokens);
   const matrices: { tensor: number; bytes: Uint8Array<ArrayBuffer> }[] = [];
@@ -190,18 +190,40 @@ function ggmlChain(
 }
 
 /** A matrix in a type's blocks. */
+interface Stored {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  values(): Float32Array<ArrayBuffer>;
+}
+
+/** By matrix and type, for chains to come: some quantisers take 10 s for a matrix. */
+const known = new WeakMap<Float32Array, Map<TypeName, Stored>>();
+
+function storeOnce(
+  ggml: Ggml,
+  type: TypeName,
+  w: Float32Array<ArrayBuffer>,
+  rows: number,
+  cols: number,
+): Stored {
+  const types = known.get(w) ?? new Map<TypeName, Stored>();
+  known.set(w, types);
+  const stored = types.get(type) ?? store(ggml, type, w, rows, cols);
+  types.set(type, stored);
+  return stored;
+}
+
 function store(
   ggml: Ggml,
   type: TypeName,
   w: Float32Array<ArrayBuffer>,
   rows: number,
   cols: number,
-): { bytes: Uint8Array<ArrayBuffer>; values: () => Float32Array<ArrayBuffer> } {
+): Stored {
   if (type === "F16") {
     const bytes = narrow(w, "F16");
     return { bytes, values: () => widen(bytes, "F16") };
   }
-  const shape = { rows, cols, type: type satisfies GgmlName };
+  const shape = { rows, cols, type };
   const bytes = ggml.quantize(w, shape);
   return { bytes, values: () => ggml.dequantize(bytes, shape) };
 }

@@ -25,7 +25,14 @@ import { renderTable } from "../lib/report.ts";
 import { createRandom } from "../lib/sampling.ts";
 import { pairedRatio, quantile } from "../lib/statistics.ts";
 import { attended, type BenchContext } from "./attended.ts";
-import { type Chain, chainError, type ChainShape, chainWeights, type Peer } from "./chain.ts";
+import {
+  type Chain,
+  chainError,
+  type ChainShape,
+  type ChainWeights,
+  chainWeights,
+  type Peer,
+} from "./chain.ts";
 import { ggmlCpuPeers, ggmlVulkanPeers } from "./ggml_graph.ts";
 import { activations } from "./made_matrices.ts";
 import { shuffled } from "./measure.ts";
@@ -138,33 +145,44 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 async function runPeers(options: Options, context: BenchContext): Promise<void> {
+  const leftOut: string[] = [];
+  const log = (line: string) => {
+    leftOut.push(line);
+    context.log(line);
+  };
   const device = await openDevice({ fast: options.fast, log: context.log });
   try {
     if (!device.gpu) throw new Error("Cannot bench as there must be a GPU: got TypeScript alone");
     const kind = device.software ? "software" : "hardware";
-    const peers = await findPeers(device, options.with, context.log);
+    const peers = await findPeers(device, options.with, log);
     const all: PeerRow[] = [];
     say(`${deviceText(device)}; ${cpus().length} x ${cpus()[0].model}; ${runtime}, ${today()}`);
     for (const { rows, cols } of options.shapes) {
+      const weights = chainWeights({ rows, cols });
       for (const tokens of options.batches) {
         if (context.signal.aborted) break;
         const pairs = Math.ceil(Math.min(MOST_PAIRS, WORKING_SET[kind] / (rows * cols)));
         const work = { rows, cols, tokens, pairs };
-        const found = await timePeers(peers, work, options.rounds ?? ROUNDS[kind], context);
+        const rounds = options.rounds ?? ROUNDS[kind];
+        const found = await timePeers(peers, work, weights, rounds, { ...context, log });
         all.push(...found);
         say(`\n${shapeText(work)}\n\n${(await renderTable(found.map(tableRow))).trimEnd()}`);
       }
     }
     if (device.software) say("\nThis CPU plays a GPU: its timings are no GPU's");
-    if (options.json) await writeJson(options.json, device, all);
+    if (options.json) await writeJson(options.json, device, { rows: all, leftOut });
   } finally {
     device.close();
   }
 }
 
-async function writeJson(path: string, device: Device, rows: readonly PeerRow[]): Promise<void> {
+async function writeJson(
+  path: string,
+  device: Device,
+  said: { rows: readonly PeerRow[]; leftOut: readonly string[] },
+): Promise<void> {
   const facts = { ...deviceFacts(device), runtime };
-  const document = { device: facts, date: new Date().toISOString(), commit: commit(), rows };
+  const document = { device: facts, date: new Date().toISOString(), commit: commit(), ...said };
   await writeFile(path, `${JSON.stringify(document, null, 1)}\n`);
 }
 
@@ -196,10 +214,10 @@ interface Timed {
 export async function timePeers(
   peers: readonly Peer[],
   work: ChainShape,
+  weights: ChainWeights,
   rounds: number,
   { signal, onProgress, log }: BenchContext,
 ): Promise<PeerRow[]> {
-  const weights = chainWeights(work);
   const x = activations(work.tokens * work.cols);
   const timed: Timed[] = [];
   const total = peers.length * (rounds + 1);
@@ -236,7 +254,7 @@ export async function timePeers(
 async function makeChecked(
   peer: Peer,
   work: ChainShape,
-  weights: Parameters<Peer["make"]>[1],
+  weights: ChainWeights,
   x: Float32Array<ArrayBuffer>,
 ): Promise<Timed> {
   const chain = await peer.make(work, weights);

@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   estimateDifference,
@@ -19,6 +18,7 @@ import {
   textWindows,
 } from "../mod.ts";
 import { askedCounts } from "./asked_counts.ts";
+import { temporaryFolder } from "./ending.ts";
 import { scoreFolder } from "./scored_recipes.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
@@ -36,7 +36,7 @@ export async function scoredRows(
 ): Promise<Row[]> {
   const asked = askedCounts(usual, { calibrate: 64, score: Infinity });
   const folder = await tinyLlamaFolder();
-  const work = await mkdtemp(join(tmpdir(), "afpq-"));
+  const work = await temporaryFolder();
   const device = await openDevice({ binding: "cpu" });
   try {
     const text = await readFile(join(folder, "calibration.txt"), "utf8");
@@ -66,7 +66,6 @@ export async function scoredRows(
     return rows;
   } finally {
     device.close();
-    await rm(work, { recursive: true });
   }
 }
 

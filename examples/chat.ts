@@ -21,6 +21,7 @@ import {
   openDevice,
   openTokenizer,
 } from "../mod.ts";
+import "./ending.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 const [folder = await tinyLlamaFolder()] = process.argv.slice(2);

@@ -7,14 +7,14 @@
  *
  *   KL(A || B) = sum p log(p / q) over the vocabulary, nats; 0 where B predicts as A does
  *
- *   deno run -A examples/compare.ts
- *   bun examples/compare.ts
+ *   deno run -A examples/compare.ts [MODEL]
+ *   bun examples/compare.ts [MODEL]
  *
  * @module
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import {
   compareModels,
   type Estimate,
@@ -26,10 +26,12 @@ import {
   renderTable,
   textWindows,
 } from "../mod.ts";
+import { temporaryFolder } from "./ending.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
-const path = await tinyLlamaFolder();
-const work = await mkdtemp(join(tmpdir(), "afpq-"));
+const ours = await tinyLlamaFolder();
+const [path = ours] = process.argv.slice(2);
+const work = await temporaryFolder();
 const device = await openDevice({ binding: "cpu" }); // without a binding: the best there is
 try {
   await quantizeCheckpoint(path, join(work, "nf3"), { format: "nf3-asym" });
@@ -51,7 +53,7 @@ try {
   }
   console.log(await renderTable(rows));
 
-  const text = await readFile(join(path, "heldout.txt"), "utf8");
+  const text = await readFile(join(ours, "heldout.txt"), "utf8");
   const cut = textWindows(tokenizer, text, { context: 256, windows: 2 });
   const { kl, top1, tokens } = await compareModels(a, b, cut);
   console.log(`KL divergence  ${told(kl)} nats a token`);
@@ -60,7 +62,6 @@ try {
   b.close();
 } finally {
   device.close();
-  await rm(work, { recursive: true });
 }
 
 function told({ mean, standardError }: Estimate): string {

@@ -19,8 +19,7 @@
  *
  * @module
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   bitsPerWeight,
@@ -46,6 +45,7 @@ import {
   textWindows,
 } from "../mod.ts";
 import { askedCounts } from "./asked_counts.ts";
+import { temporaryFolder } from "./ending.ts";
 import { tinyLlama, tinyLlamaFolder } from "./tiny_llama.ts";
 
 /** A way to quantise; null is dense. */
@@ -121,7 +121,7 @@ async function scoreAll(folder: string): Promise<void> {
   const tokenizer = await openTokenizer(folder);
   const text = await readFile(join(folder, "heldout.txt"), "utf8");
   const { windows } = textWindows(tokenizer, text, { context: 256 });
-  const work = await mkdtemp(join(tmpdir(), "afpq-demo-"));
+  const work = await temporaryFolder();
   // A CPU that plays GPU takes 7 to 14 s to make a format's kernels, in which TypeScript scores ten windows
   const on = device.software && !full ? await openDevice({ binding: "cpu" }) : device;
   try {
@@ -143,7 +143,6 @@ async function scoreAll(folder: string): Promise<void> {
     }
     for (const { model } of models) model.close();
   } finally {
-    await rm(work, { recursive: true });
     if (on !== device) on.close();
   }
 }

@@ -12,8 +12,7 @@
  *
  * @module
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import {
@@ -27,11 +26,12 @@ import {
   type TextScore,
   textWindows,
 } from "../mod.ts";
+import { temporaryFolder } from "./ending.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 const [path = await tinyLlamaFolder(), textPath = join(path, "heldout.txt")] = process.argv
   .slice(2);
-const work = await mkdtemp(join(tmpdir(), "afpq-"));
+const work = await temporaryFolder();
 const device = await openDevice({ binding: "cpu" }); // without a binding: the best there is
 try {
   const tokenizer = await openTokenizer(path);
@@ -55,7 +55,6 @@ try {
   console.log(`${cut.windows.length} windows of ${cut.context} tokens on ${device.adapter}`);
 } finally {
   device.close();
-  await rm(work, { recursive: true });
 }
 
 /** A row: the perplexity, and the difference in nats a token, each with its standard error. */

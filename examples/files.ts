@@ -10,8 +10,7 @@
  *
  * @module
  */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   dequantizeCheckpoint,
@@ -23,8 +22,9 @@ import {
   widen,
   writeSafetensors,
 } from "../mod.ts";
+import { temporaryFolder } from "./ending.ts";
 
-const folder = await mkdtemp(join(tmpdir(), "afpq-"));
+const folder = await temporaryFolder();
 const [model, packed, back] = ["model.safetensors", "packed", "back"].map((n) => join(folder, n));
 
 const w = Float32Array.from({ length: 64 * 256 }, (_, i) => Math.sin(i * i));
@@ -55,7 +55,6 @@ for await (const tensor of readSafetensors(back)) {
   }, 0);
   console.log(`dequantised: ${tensor.name} is off by ${largest} at most`);
 }
-await rm(folder, { recursive: true });
 
 /** The tensors of a file or folder, as a table. */
 async function list(path: string): Promise<string> {

@@ -11,8 +11,6 @@
  *
  * @module
  */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import {
@@ -23,35 +21,32 @@ import {
   quantizeCheckpoint,
   warmUp,
 } from "../mod.ts";
+import { temporaryFolder } from "./ending.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 const [path = await tinyLlamaFolder(), text = "Once upon a time there was"] = process.argv.slice(2);
-const folder = await mkdtemp(join(tmpdir(), "afpq-"));
-try {
-  const packed = join(folder, "nf4");
-  const { weights, bitsPerWeight, nmse } = await quantizeCheckpoint(path, packed, {
-    format: "nf4-asym",
-    group: 128,
-  });
-  console.log(`${weights} weights at ${bitsPerWeight} bits, relative error ${nmse!.toFixed(5)}\n`);
+const folder = await temporaryFolder();
+const packed = join(folder, "nf4");
+const { weights, bitsPerWeight, nmse } = await quantizeCheckpoint(path, packed, {
+  format: "nf4-asym",
+  group: 128,
+});
+console.log(`${weights} weights at ${bitsPerWeight} bits, relative error ${nmse!.toFixed(5)}\n`);
 
-  const device = await openDevice({ log: (line) => console.error(line) });
-  const model = await loadModel(device, packed);
-  const tokenizer = await openTokenizer(packed);
-  const prompt = tokenizer.encode(text);
-  await warmUp(model, prompt);
+const device = await openDevice({ log: (line) => console.error(line) });
+const model = await loadModel(device, packed);
+const tokenizer = await openTokenizer(packed);
+const prompt = tokenizer.encode(text);
+await warmUp(model, prompt);
 
-  process.stdout.write(text);
-  const { ids, decodeTokensPerSecond } = await complete(model, tokenizer, prompt, {
-    tokens: 60,
-    onText: (piece) => process.stdout.write(piece),
-  });
-  const rate = decodeTokensPerSecond ?? NaN;
-  console.log(`\n\n${ids.length} tokens, ${rate.toFixed(0)} a second on ${device.adapter}:`);
-  const megabytes = model.stats.bytesPerToken / 1e6;
-  console.log(`${megabytes.toFixed(1)} MB a token, ${(megabytes * rate).toFixed(0)} MB a second`);
-  model.close();
-  device.close();
-} finally {
-  await rm(folder, { recursive: true });
-}
+process.stdout.write(text);
+const { ids, decodeTokensPerSecond } = await complete(model, tokenizer, prompt, {
+  tokens: 60,
+  onText: (piece) => process.stdout.write(piece),
+});
+const rate = decodeTokensPerSecond ?? NaN;
+console.log(`\n\n${ids.length} tokens, ${rate.toFixed(0)} a second on ${device.adapter}:`);
+const megabytes = model.stats.bytesPerToken / 1e6;
+console.log(`${megabytes.toFixed(1)} MB a token, ${(megabytes * rate).toFixed(0)} MB a second`);
+model.close();
+device.close();

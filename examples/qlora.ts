@@ -17,8 +17,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   createTrainer,
@@ -37,11 +36,12 @@ import {
   textWindows,
 } from "../mod.ts";
 import { askedCounts } from "./asked_counts.ts";
+import { temporaryFolder } from "./ending.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 const { steps, windows } = askedCounts({ steps: 100, windows: Infinity });
 const folder = await tinyLlamaFolder();
-const work = await mkdtemp(join(tmpdir(), "afpq-"));
+const work = await temporaryFolder();
 const tokenizer = await openTokenizer(folder);
 const addresses = (await readFile(join(folder, "heldout.txt"), "utf8")).trim().split("\n");
 /** Windows of every other address, from all over them. */
@@ -66,41 +66,37 @@ const hash = async () =>
     "hex",
   );
 
-try {
-  const dense = scores(await load(folder));
-  const { nmse } = await quantizeCheckpoint(folder, join(work, "base"), {
-    format: "nf3-asym",
-    group: 64,
-  });
-  const [model, bits] = [await load(join(work, "base")), await hash()];
-  const before = scores(model);
-  const step = createTrainer(model, { rate: 2e-4 });
-  const losses: number[] = [];
-  for (let at = 1; at <= steps; at++) {
-    losses.push(step([training[at % training.length]]));
-    if (at % Math.ceil(steps / 4) > 0 && at < steps) continue;
-    console.log(`step ${at}: loss ${estimate(losses.splice(0)).mean.toFixed(3)}`);
-  }
-  const rows = Object.entries({ dense, "nf3-asym g64": before, "and adapters": scores(model) });
-  console.log();
-  console.log(
-    await renderTable(rows.map(([way, [learnt, unseen]], i) => {
-      const { mean, standardError } = estimateDifference(dense[1], unseen);
-      return {
-        way,
-        "bits/weight": i === 0 ? 16 : model.bitsPerWeight,
-        "weight error": i === 0 ? 0 : nmse!,
-        "training text": perplexityOf(estimate(learnt)).mean,
-        "held-out text": perplexityOf(estimate(unseen)).mean,
-        "nats over dense": mean,
-        "+-": standardError!,
-      };
-    })),
-  );
-  console.log(`the base is ${bits === await hash() ? "bit for bit what it was" : "changed"}`);
-  await saveAdapters(model, join(work, "adapters"), "tiny-llama");
-  console.log(`adapters: ${(await readdir(join(work, "adapters"))).sort().join(", ")}`);
-  console.log("The AFPQ paper names QLoRA as future work and has no numbers for it.");
-} finally {
-  await rm(work, { recursive: true });
+const dense = scores(await load(folder));
+const { nmse } = await quantizeCheckpoint(folder, join(work, "base"), {
+  format: "nf3-asym",
+  group: 64,
+});
+const [model, bits] = [await load(join(work, "base")), await hash()];
+const before = scores(model);
+const step = createTrainer(model, { rate: 2e-4 });
+const losses: number[] = [];
+for (let at = 1; at <= steps; at++) {
+  losses.push(step([training[at % training.length]]));
+  if (at % Math.ceil(steps / 4) > 0 && at < steps) continue;
+  console.log(`step ${at}: loss ${estimate(losses.splice(0)).mean.toFixed(3)}`);
 }
+const rows = Object.entries({ dense, "nf3-asym g64": before, "and adapters": scores(model) });
+console.log();
+console.log(
+  await renderTable(rows.map(([way, [learnt, unseen]], i) => {
+    const { mean, standardError } = estimateDifference(dense[1], unseen);
+    return {
+      way,
+      "bits/weight": i === 0 ? 16 : model.bitsPerWeight,
+      "weight error": i === 0 ? 0 : nmse!,
+      "training text": perplexityOf(estimate(learnt)).mean,
+      "held-out text": perplexityOf(estimate(unseen)).mean,
+      "nats over dense": mean,
+      "+-": standardError!,
+    };
+  })),
+);
+console.log(`the base is ${bits === await hash() ? "bit for bit what it was" : "changed"}`);
+await saveAdapters(model, join(work, "adapters"), "tiny-llama");
+console.log(`adapters: ${(await readdir(join(work, "adapters"))).sort().join(", ")}`);
+console.log("The AFPQ paper names QLoRA as future work and has no numbers for it.");

@@ -13,8 +13,7 @@
  *
  * @module
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type Device,
@@ -32,6 +31,7 @@ import {
   textWindows,
 } from "../mod.ts";
 import { askedCounts } from "./asked_counts.ts";
+import { temporaryFolder } from "./ending.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 /** How to quantise, and what the paper has of it. */
@@ -54,7 +54,7 @@ export async function printScores(recipes: readonly ScoredRecipe[]): Promise<voi
 async function scoreRecipes(recipes: readonly ScoredRecipe[]): Promise<Row[]> {
   const { windows } = askedCounts({ windows: 3 });
   const path = await tinyLlamaFolder();
-  const work = await mkdtemp(join(tmpdir(), "afpq-"));
+  const work = await temporaryFolder();
   const device = await openDevice({ binding: "cpu" }); // without a binding: the best there is
   try {
     const text = await readFile(join(path, "heldout.txt"), "utf8");
@@ -74,7 +74,6 @@ async function scoreRecipes(recipes: readonly ScoredRecipe[]): Promise<Row[]> {
     return rows;
   } finally {
     device.close();
-    await rm(work, { recursive: true });
   }
 }
 

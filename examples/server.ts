@@ -12,6 +12,7 @@ import { createServer, type ServerResponse } from "node:http";
 import { json } from "node:stream/consumers";
 import process from "node:process";
 import { complete, createSampler, loadModel, openDevice, openTokenizer } from "../mod.ts";
+import "./ending.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 const [folder = await tinyLlamaFolder(), port = "8080"] = process.argv.slice(2);

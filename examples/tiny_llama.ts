@@ -9,14 +9,12 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { rmSync } from "node:fs";
-import { mkdtemp, readFile, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, brotliDecompressSync } from "node:zlib";
 import { type FloatDtype, headerLength, parseHeader, readSafetensors, widen } from "../mod.ts";
+import { temporaryFolder } from "./ending.ts";
 
 /** One matrix W [rows, cols]. */
 export interface Linear {
@@ -44,8 +42,7 @@ export async function tinyLlama(): Promise<Linear[]> {
 /** The model's folder; from a URL one that is gone when the process ends. */
 export async function tinyLlamaFolder(): Promise<string> {
   if (MODEL.protocol === "file:") return fileURLToPath(new URL(".", MODEL));
-  const folder = await mkdtemp(join(tmpdir(), "afpq-tiny-llama-"));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const folder = await temporaryFolder();
   await writeFile(join(folder, "model.safetensors"), await importedModel());
   for (const [name, { default: text }] of Object.entries(await importedTexts())) {
     await writeFile(join(folder, name), text);

@@ -1,18 +1,28 @@
 /** The examples that run a model, each in a process of its own; the others by tests/url_test.ts. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { thisRuntime } from "./afpq_process.ts";
 import { noPackage } from "./made_tokenizers.ts";
 import { repeated, testUnless } from "./test_unless.ts";
 
 /** Starts an example. */
-function start(name: string, args: readonly string[] = []): ChildProcess {
+function start(
+  name: string,
+  args: readonly string[] = [],
+  env: Record<string, string> = {},
+): ChildProcess {
   const [command, ...flags] = thisRuntime;
   const path = fileURLToPath(new URL(`../examples/${name}.ts`, import.meta.url));
-  return spawn(command, [...flags, path, ...args], { env: { ...process.env, NO_COLOR: "1" } });
+  return spawn(command, [...flags, path, ...args], {
+    env: { ...process.env, NO_COLOR: "1", ...env },
+  });
 }
 
 /** How an example ends, given what is typed. */
@@ -53,6 +63,28 @@ for (
     });
   });
 }
+
+for (const name of ["chat", "compare", "evaluate", "generate", "server"]) {
+  test(`examples/${name}.ts says in one line that there is no such model`, async () => {
+    const { code, stderr } = await ended(name, ["no/such/model"]);
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      /^Cannot (open|read) "no\/such\/model[^"]*" as it must be .*: got nothing there\n$/,
+    );
+  });
+}
+
+test("an example that Ctrl-C ends leaves nothing in the temporary folder", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "afpq-test-"));
+  const child = start("compare", [], { TMPDIR: folder });
+  const code = new Promise((done) => child.on("close", done));
+  while ((await readdir(folder)).length === 0) await pause(20);
+  process.kill(child.pid!, "SIGINT");
+  assert.equal(await code, 130);
+  assert.deepEqual(await readdir(folder), []);
+  await rm(folder, { recursive: true });
+});
 
 testUnless(noPackage, "examples/generate.ts quantises and writes", async () => {
   const told = await printed("generate");

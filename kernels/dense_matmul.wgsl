@@ -3,11 +3,12 @@
 //   weights                               see parts/dense: binding 0
 //   x     [tokens, UNITS * 32] as vec4f   f32   UNITS = COLS / 32 rounded up; zeros beyond COLS
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
-//   y     [tokens, OUT_ROWS]              f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to where ADD
+//   y     [tokens, OUT_ROWS]              f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to
+//                                               where ADD; [SPLIT, MOST, OUT_ROWS] where SPLIT > 1
 //   step  tokens, -, -, -                 u32   a uniform: no other batch compiles anew
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
-// dispatch: one workgroup a tile of parts/tile, tiles of rows first, folded over x and y
+// dispatch: SPLIT workgroups a tile of parts/tile, tiles of rows first, folded over x and y
 // parts:    dense, tile
 // spec:     denseMatmul() in lib/linear_reference.ts
 

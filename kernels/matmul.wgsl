@@ -3,11 +3,12 @@
 //   codes, codes4, scales, codebook       see parts/weights: bindings 0 to 3
 //   x     [tokens, UNITS * 32] as vec4f   f32   a row ends in zeros beyond COLS
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
-//   y     [tokens, OUT_ROWS]              f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to where ADD
+//   y     [tokens, OUT_ROWS]              f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to
+//                                               where ADD; [SPLIT, MOST, OUT_ROWS] where SPLIT > 1
 //   step  tokens, -, -, -                 u32   a uniform: no other batch compiles anew
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64: each weight takes its own side's scale
-// dispatch: one workgroup a tile of parts/tile, tiles of rows first, folded over x and y
+// dispatch: SPLIT workgroups a tile of parts/tile, tiles of rows first, folded over x and y
 // parts:    weights, table, tile
 // spec:     matmul() in lib/linear_reference.ts
 

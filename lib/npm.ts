@@ -8,7 +8,7 @@
  * @module
  */
 
-/** Each package with its exact version, the same as in package.json. */
+/** Each package with its exact version, the same as in package.json if it is there. */
 export const npmPins = {
   "arquero": "8.0.1",
   "@huggingface/tokenizers": "0.2.0",

@@ -66,7 +66,7 @@ export function launchesOf(
   }
   if (tiling.constants.SUBGROUPS) return fragmentLaunches(device, product, tiling);
   const few = kind === "matvec";
-  const split = few && !product.gated ? tiling.constants.SPLIT ?? 1 : 1;
+  const split = product.gated ? 1 : tiling.constants.SPLIT ?? 1;
   const bias = product.bias ?? product.unused;
   const y = split > 1 ? product.room("parts", 4 * split * tokens * outRows) : product.y;
   const how = { BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 };
@@ -83,6 +83,7 @@ export function launchesOf(
         ...where,
         ...how,
         ...(few && { GATED: product.gated ? 1 : 0, SPLIT: split }),
+        ...(!few && split > 1 && { MOST: tokens }),
       },
       buffers: halved
         ? [...slice.buffers, halved.halves, bias, y, halved.factors]
@@ -92,7 +93,9 @@ export function launchesOf(
   }];
   if (halved) launches.unshift(halved.recorded);
   if (bytes) launches.unshift(bytes.recorded);
-  if (split > 1) launches.push(joinOf(device, product, { ...where, ...how, SPLIT: split }, y));
+  if (split > 1) {
+    launches.push(joinOf(device, product, { ...where, ...how, SPLIT: split, BATCH: tokens }, y));
+  }
   return launches;
 }
 

@@ -245,18 +245,36 @@ function quadsOf(device: Device, { packed, constants }: Slice, tokens: number): 
   ];
 }
 
-/** Register tiles: large ones on a GPU, as wide as there are tokens. */
+/**
+ * Register tiles: large ones on a GPU, as wide as there are tokens, where few tiles share out the columns.
+ * Tuning also tries half of the parts and one, which spare a small GPU their sum.
+ */
 function tileTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
-  const of = (ACROSS: number, WIDE: number, singly = waitsForBanks(device, slice)): Tiling => ({
-    name: slice.packed ? "matmul" : "dense_matmul",
-    rows: 4 * ACROSS,
-    tokens: 8 * WIDE,
-    constants: { ACROSS, WIDE, ...(singly && { SINGLY: 1 }) },
-  });
+  const { rows, constants: { COLS } } = slice;
+  const singly = waitsForBanks(device, slice);
+  const of = (ACROSS: number, WIDE: number): Tiling[] => {
+    const tiles = Math.ceil(rows / (4 * ACROSS)) * Math.ceil(tokens / (8 * WIDE));
+    const busy = device.software ? 1 : BUSY_TILES[WIDE <= 2 ? "few" : "many"];
+    const most = partsOf(tiles, busy, COLS, 256, 8);
+    return [...new Set([most, Math.ceil(most / 2), 1])].map((SPLIT) => ({
+      name: slice.packed ? "matmul" : "dense_matmul",
+      rows: 4 * ACROSS,
+      tokens: 8 * WIDE,
+      constants: { ACROSS, WIDE, SPLIT, ...(singly && { SINGLY: 1 }) },
+    }));
+  };
   const wide = [1, 2, 4, 8].find((most) => 8 * most >= tokens) ?? 8;
   const small = of(8, Math.min(wide, 4));
-  if (device.software) return [small];
-  return wide <= 2 ? [small, of(16, wide)] : [of(16, wide), small];
+  if (device.software) return small;
+  return wide <= 2 ? [...small, ...of(16, wide)] : [...of(16, wide), ...small];
+}
+
+/** In how many parts, of `least` columns and more, tiles become as many as keep a GPU busy. */
+function partsOf(tiles: number, busy: number, cols: number, least: number, most: number): number {
+  const possible = [1, 2, 4, 8].filter((parts) =>
+    parts <= Math.max(1, Math.min(most, cols / least))
+  );
+  return possible.find((parts) => parts * tiles >= busy) ?? possible.at(-1)!;
 }
 
 /** Whether weights are levels and scales that matrix units take, or f16 as it is. */
@@ -265,7 +283,7 @@ function fitsFragments({ packed, largestScale, reach, constants }: Slice): boole
   return largestScale > 0 && reach >= 2 ** -14 && reach <= 2 ** 5;
 }
 
-/** Workgroups that keep the matrix units of a large GPU busy; of few tokens each has little to do. */
+/** Workgroups that keep a large GPU busy; of few tokens each has little to do. */
 const BUSY_TILES = { few: 768, many: 256 };
 
 /** As many tokens a tile as there are, so that weights are decoded once; few tiles share out the columns. */
@@ -279,7 +297,7 @@ function fragmentTilings(
     const TOKENS = Math.min(most, 16 * SUBGROUPS); // 2 x 4 fragments a subgroup
     const tiles = Math.ceil(2 * rows / LANES) * Math.ceil(tokens / TOKENS);
     const busy = BUSY_TILES[TOKENS <= 16 ? "few" : "many"];
-    const SPLIT = [1, 2, 4].find((split) => split * tiles >= busy || COLS < 1024 * split) ?? 4;
+    const SPLIT = partsOf(tiles, busy, COLS, 512, 4);
     return {
       name: packed ? "matmul_matrix" : "dense_matmul_matrix",
       rows: LANES / 2,

@@ -52,6 +52,9 @@ export const matmul = (name: string, batch = 3): Claim => (device) =>
   matmulAgrees(plain(device), weights(33, 93, name, 16), batch);
 export const longMatmul: Claim = (device) =>
   matmulAgrees(plain(device), weights(4, 1100, "fp4-sym", 256), 3);
+/** Tiles of a GPU whose columns are shared out. */
+export const tilesInParts: Claim = (device) =>
+  matmulAgrees(asGpu(device), weights(5, 1100, "fp4-asym", 64), 3, { biased: true });
 export const quads = (name: string, batch = 3): Claim => (device) =>
   matmulAgrees(device, weights(33, 93, name, 16), batch);
 export const longQuads: Claim = (device) =>

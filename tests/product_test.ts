@@ -52,6 +52,16 @@ test("few long rows are cut into parts, which a second launch adds up with bias 
   assert.deepEqual([SPLIT, BIAS, ADD, ROWS], [4, 1, 1, 12]);
 });
 
+test("so are tiles that are too few for a GPU", () => {
+  const made: number[] = [];
+  const one = { ...product(200, 4096, made), kind: "matmul", tokens: 40, add: true } as const;
+  const [first, second] = launchesOf(device, one);
+  const { SPLIT, MOST } = first.launch.constants;
+  assert.equal(first.launch.workgroups, SPLIT * Math.ceil(200 / 64));
+  assert.deepEqual([SPLIT, MOST, made], [8, 40, [4 * 8 * 40 * 208]]);
+  assert.deepEqual([second.name, second.launch.constants.BATCH], ["join", 40]);
+});
+
 test("gates and ups are never cut into parts, which could not be multiplied", () => {
   assert.equal(launchesOf(device, { ...product(12, 8192), gated: true }).length, 1);
 });

@@ -24,6 +24,18 @@ test("tilingOf() takes the register tile where a GPU does the work", async () =>
   assert.equal(tilingOf(device, "matmul", { ...slice, packed: false }, 64).name, "dense_matmul");
 });
 
+test("tiles share out their columns where they are too few, of 256 and more", async () => {
+  const device: Device = { ...(await openDevice({ binding: "cpu" })), software: false };
+  const parts = (rows: number, COLS: number, tokens: number, software = false) => {
+    const wide = { ...slice, rows, constants: { ...slice.constants, COLS } };
+    return tilingOf({ ...device, software }, "matmul", wide, tokens).constants.SPLIT;
+  };
+  assert.deepEqual([8, 64, 512].map((tokens) => parts(4096, 4096, tokens)), [8, 4, 1]);
+  assert.deepEqual([11008, 28672].map((rows) => parts(rows, 4096, 8)), [4, 1]);
+  assert.deepEqual([511, 512, 1024].map((cols) => parts(64, cols, 8)), [1, 2, 4]);
+  assert.equal(parts(4096, 4096, 8, true), 1);
+});
+
 test("tilingOf() takes a kernel for CPUs no wider than the batch and the vectors want", async () => {
   const { gpu: _, ...cpu } = await openDevice({ binding: "cpu" });
   const tokensOf = (features: string[], tokens: number) => {

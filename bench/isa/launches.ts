@@ -71,7 +71,8 @@ async function launch(product: Product, batch: number, features: string[]): Prom
     await (few ? denseMatvec(device, w, x) : denseMatmul(device, w, x, batch));
   }
   const { rows, tokens } = tilingOf(device, few ? "matvec" : "matmul", loaded.slices[0], batch);
-  return noted.map(({ label, source }) => ({
+  const multiplying = noted.filter(({ label }) => label !== "join"); // which adds up parts, and no weights
+  return multiplying.map(({ label, source }) => ({
     ...source,
     kernel: label,
     format: product.format,

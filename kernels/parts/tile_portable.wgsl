@@ -3,6 +3,8 @@
 // A workgroup of ACROSS x 8 lanes makes 4 ACROSS rows x 8 WIDE tokens; it walks the columns 32 at a time,
 // W and X of that step in workgroup memory as vec4f along the columns. What the next step needs is on its
 // way to registers meanwhile. A lane owns rows across + ACROSS i, i < 4, and tokens down + 8 j, j < WIDE.
+// Of SPLIT workgroups each takes a run of the steps of the same tile and leaves a sum of its own,
+// y [SPLIT, MOST, OUT_ROWS], for kernels/join.wgsl.
 // Sums go up in steps (8, 4 eights, 16 steps, all), which bounds rounding.
 // needs:    bound x, bias, y and step, and of the kernel
 //             fetch(row, unit, half)   what there is in memory of 16 columns, half a unit, of a row
@@ -13,6 +15,8 @@
 
 override ACROSS: u32 = 8;
 override WIDE: u32 = 4;
+override SPLIT: u32 = 1;
+override MOST: u32 = 1; // tokens of a part of y
 override BIAS: bool = false;
 override FIRST_ROW: u32 = 0;
 override OUT_ROWS: u32;
@@ -31,17 +35,20 @@ var<workgroup> tile_x: array<vec4f, X_FOURS>;
 var<private> sums: array<vec4f, 8>;     // by token j, a row a component
 var<private> pending: array<vec4f, 8>;  // of the last 16 steps
 
-// The tile of a workgroup.
+// The tile of a workgroup, and which part of its columns.
 struct Place {
   first_row: u32,
   first_token: u32,
   live: u32, // tokens from the first one on
+  part: u32,
 }
 
-fn place_of(tile: u32, rows: u32) -> Place {
+fn place_of(block: u32, rows: u32) -> Place {
+  let tile = block / SPLIT;
   let tiles = (rows + TILE_ROWS - 1u) / TILE_ROWS;
   let first_token = TILE_TOKENS * (tile / tiles);
-  return Place(TILE_ROWS * (tile % tiles), first_token, step.x - min(first_token, step.x));
+  let live = step.x - min(first_token, step.x);
+  return Place(TILE_ROWS * (tile % tiles), first_token, live, block % SPLIT);
 }
 
 // The lane's share of X in a step.
@@ -88,27 +95,29 @@ fn multiply(across: u32, down: u32, last: bool) {
   }
 }
 
-// Walks `units` units of 32 columns of a tile with a token at least; by all lanes together.
+// Walks its part of `units` units of 32 columns of a tile with a token at least; by all lanes together.
 fn walk(place: Place, rows: u32, units: u32, lane: u32) {
+  let begin = place.part * units / SPLIT;
+  let end = (place.part + 1u) * units / SPLIT;
   let row = min(place.first_row + lane / 2u, rows - 1u);
-  var w = fetch(row, 0u, lane % 2u);
-  var fours = fetch_x(place, 0u, units, lane);
-  for (var unit = 0u; unit < units; unit++) {
+  var w = fetch(row, begin, lane % 2u);
+  var fours = fetch_x(place, begin, units, lane);
+  for (var unit = begin; unit < end; unit++) {
     place_w(w, 9u * (lane / 2u) + 4u * (lane % 2u));
     for (var i = 0u; i < 4u && i * LANES < 8u * TILE_TOKENS; i++) {
       let at = lane + i * LANES;
       if (at < 8u * TILE_TOKENS) { tile_x[at + at / 8u] = fours[i]; }
     }
     workgroupBarrier();
-    let next = min(unit + 1u, units - 1u);
+    let next = min(unit + 1u, end - 1u);
     w = fetch(row, next, lane % 2u);
     fours = fetch_x(place, next, units, lane);
-    multiply(lane % ACROSS, lane / ACROSS, unit % 16u == 15u || unit + 1u == units);
+    multiply(lane % ACROSS, lane / ACROSS, unit % 16u == 15u || unit + 1u == end);
     workgroupBarrier();
   }
 }
 
-// Writes the tile.
+// Writes the tile, or its part.
 fn write(place: Place, rows: u32, lane: u32) {
   for (var j = 0u; j < WIDE; j++) {
     for (var i = 0u; i < 4u; i++) {
@@ -117,6 +126,10 @@ fn write(place: Place, rows: u32, lane: u32) {
       if (row < rows && token < place.live) {
         let at = (place.first_token + token) * OUT_ROWS + FIRST_ROW + row;
         var sum = finished(row, sums[j][i]);
+        if (SPLIT > 1u) {
+          y[place.part * MOST * OUT_ROWS + at] = sum;
+          continue;
+        }
         if (BIAS) { sum += bias[FIRST_ROW + row]; }
         y[at] = select(0.0, y[at], ADD) + sum;
       }

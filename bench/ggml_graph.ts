@@ -61,9 +61,10 @@ const POINTERS: Record<string, ("usize" | "i32" | "i64" | "buffer")[]> = {
 export async function ggmlCpuPeers(threads = availableParallelism()): Promise<Peer[]> {
   const ggml = await openGgml();
   const folder = await folderOf("@node-llama-cpp/linux-x64", "linux-x64");
-  const cpu = await openLibrary(await bestBuild(folder), { ggml_backend_cpu_init: [] }, "usize");
+  const build = await bestBuild(folder);
+  const cpu = await openLibrary(build, { ggml_backend_cpu_init: [] }, "usize");
   const backend = cpu.ggml_backend_cpu_init();
-  const { ggml_backend_cpu_set_n_threads } = await openLibrary(await bestBuild(folder), {
+  const { ggml_backend_cpu_set_n_threads } = await openLibrary(build, {
     ggml_backend_cpu_set_n_threads: ["usize", "i32"],
   });
   ggml_backend_cpu_set_n_threads(backend, threads);
@@ -86,7 +87,8 @@ export async function ggmlVulkanPeers(software: boolean): Promise<Peer[]> {
       ggml_backend_vk_init: ["usize" as const],
     };
     const vulkan = await openLibrary(path, names, "usize");
-    if (vulkan.ggml_backend_vk_get_device_count() % 2 ** 32 === 0) {
+    const devices = vulkan.ggml_backend_vk_get_device_count() % 2 ** 32; // an int in a register
+    if (devices === 0) {
       throw new Error("Cannot run llama.cpp on Vulkan as there must be a device: got none");
     }
     return vulkan.ggml_backend_vk_init(0);

@@ -10,7 +10,7 @@ import { powerOfTwo } from "./float16.ts";
 import { kernelFor, type KernelName } from "./kernels.ts";
 import { type Dispatch, type Gpu, type Launch, prepare } from "./launch.ts";
 import { UNIT } from "./pack.ts";
-import { ALIGNED_ROWS, type RowRange, rowsOf, type Slice } from "./resident.ts";
+import { ALIGNED_ROWS, bindingBytes, type RowRange, rowsOf, type Slice } from "./resident.ts";
 import { lanes, type ProductKind, type Tiling, tilingOf } from "./tiling.ts";
 
 /** Room for weights that are made f32 for a product. */
@@ -66,7 +66,7 @@ export function launchesOf(
   }
   if (tiling.constants.SUBGROUPS) return fragmentLaunches(device, product, tiling);
   const few = kind === "matvec";
-  const split = product.gated ? 1 : tiling.constants.SPLIT ?? 1;
+  const split = partsOf(device, product, tiling);
   const bias = product.bias ?? product.unused;
   const y = split > 1 ? product.room("parts", 4 * split * tokens * outRows) : product.y;
   const how = { BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 };
@@ -82,8 +82,8 @@ export function launchesOf(
         ...tiling.constants,
         ...where,
         ...how,
-        ...(few && { GATED: product.gated ? 1 : 0, SPLIT: split }),
-        ...(!few && split > 1 && { MOST: tokens }),
+        ...(few ? { GATED: product.gated ? 1 : 0 } : split > 1 && { MOST: tokens }),
+        ...("SPLIT" in tiling.constants && { SPLIT: split }),
       },
       buffers: halved
         ? [...slice.buffers, halved.halves, bias, y, halved.factors]
@@ -97,6 +97,16 @@ export function launchesOf(
     launches.push(joinOf(device, product, { ...where, ...how, SPLIT: split, BATCH: tokens }, y));
   }
   return launches;
+}
+
+/** In how many parts a product is made: one where parts could not be multiplied, or would fit no binding. */
+function partsOf(
+  { gpu }: Device,
+  { gated, tokens, outRows }: Product,
+  { constants: { SPLIT = 1 } }: Tiling,
+): number {
+  const most = gpu ? bindingBytes(gpu) : Infinity;
+  return gated || 4 * SPLIT * tokens * outRows > most ? 1 : SPLIT;
 }
 
 /** A product by matrix units: activations as f16 first, then the tiles, then their parts together. */

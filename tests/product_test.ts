@@ -62,6 +62,21 @@ test("so are tiles that are too few for a GPU", () => {
   assert.deepEqual([second.name, second.launch.constants.BATCH], ["join", 40]);
 });
 
+test("parts that would fit no binding are one, as of a slice of very many rows", () => {
+  const limits = { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 };
+  const gpu = { features: new Set(), choices: new Map(), device: { limits } };
+  const one = { ...product(200, 4096), kind: "matmul", tokens: 64 } as const;
+  const partsOf = (outRows: number) => {
+    const [first, ...more] = launchesOf({ ...device, gpu } as unknown as Device, {
+      ...one,
+      outRows,
+    });
+    return [first.launch.constants.SPLIT, more.length];
+  };
+  assert.deepEqual(partsOf(65536), [8, 1]);
+  assert.deepEqual(partsOf(65537), [1, 0]);
+});
+
 test("gates and ups are never cut into parts, which could not be multiplied", () => {
   assert.equal(launchesOf(device, { ...product(12, 8192), gated: true }).length, 1);
 });

@@ -166,6 +166,7 @@ async function runPeers(options: Options, context: BenchContext): Promise<void> 
         const rounds = options.rounds ?? ROUNDS[kind];
         const found = await timePeers(peers, work, weights, rounds, { ...context, log });
         all.push(...found);
+        if (found.length === 0) continue;
         say(`\n${shapeText(work)}\n\n${(await renderTable(found.map(tableRow))).trimEnd()}`);
       }
     }

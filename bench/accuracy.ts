@@ -24,8 +24,9 @@ import { openCheckpoint } from "../lib/checkpoint.ts";
 import { chooseTensors, refuseQuantized } from "../lib/choose_tensors.ts";
 import type { Comparison } from "../lib/compare.ts";
 import { parseArgs } from "../lib/parse_args.ts";
-import { callersPath, oneLine, readNumber, UsageError } from "../lib/read_options.ts";
+import { callersPath, readNumber, UsageError } from "../lib/read_options.ts";
 import { renderTable, type Row } from "../lib/report.ts";
+import { exitCodeOf } from "./attended.ts";
 import { fillsBlocks, type Ggml, ggmlBits, type GgmlName, ggmlTypes } from "./llama_cpp.ts";
 import { openGgml } from "./llama_cpp.ts";
 import { distributions, madeTensor } from "./made_weights.ts";
@@ -124,16 +125,6 @@ function scoreRow(one: Result, _: number, all: readonly Result[]): Row {
 
 /** Runs it all; gives the exit code. */
 async function main(args: readonly string[]): Promise<number> {
-  try {
-    await run(args);
-    return 0;
-  } catch (error) {
-    process.stderr.write(`${oneLine(error)}\n`);
-    return error instanceof UsageError ? 2 : 1;
-  }
-}
-
-async function run(args: readonly string[]): Promise<void> {
   const parsed = parseArgs(args, {
     string: ["_", "windows"],
     unknown(word, key) {
@@ -152,6 +143,7 @@ async function run(args: readonly string[]): Promise<void> {
   for (const path of parsed._.map(callersPath)) {
     await tell(basename(path), ggml, await matricesOf(path));
   }
+  return 0;
 }
 
 /** The shipped model: weight errors, and scores if there are windows. */
@@ -190,4 +182,4 @@ async function matricesOf(path: string): Promise<Matrices> {
 
 const say = (text: string) => void process.stdout.write(`${text}\n`);
 
-if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
+if (import.meta.main) process.exitCode = await exitCodeOf(() => main(process.argv.slice(2)));

@@ -1,18 +1,29 @@
 /**
- * A bench while somebody may be looking: progress and notes on stderr. Ctrl-C lets it tell what it has;
- * a second one ends it.
+ * A bench while somebody may be looking: progress and notes on stderr, what goes wrong in one line. Ctrl-C
+ * lets it tell what it has; a second one ends it.
  *
  * @module
  */
 import process from "node:process";
 import { readEnvironment } from "../lib/permission.ts";
 import { createProgress } from "../lib/progress.ts";
+import { oneLine, UsageError } from "../lib/read_options.ts";
 
 /** What a bench tells, and what stops it. */
 export interface BenchContext {
   readonly signal: AbortSignal;
   readonly onProgress: (done: number, total: number, what: string, unit: string) => void;
   readonly log: (line: string) => void;
+}
+
+/** The exit code of a command: its own or, where it throws, 2 for wrong usage and 1 for all else. */
+export async function exitCodeOf(command: () => Promise<number>): Promise<number> {
+  try {
+    return await command();
+  } catch (error) {
+    process.stderr.write(`${oneLine(error)}\n`);
+    return error instanceof UsageError ? 2 : 1;
+  }
 }
 
 /** Runs it; `stopped` after Ctrl-C. */

@@ -70,6 +70,19 @@ export function chainWeights({ rows, cols }: { rows: number; cols: number }): Ch
   return { up: matrix(rows, cols), down: matrix(cols, rows) };
 }
 
+const known = new WeakMap<Float32Array, Map<string, unknown>>();
+
+/**
+ * What is made of a matrix, by a name for it: made once, then taken again by chains of other batches, and of
+ * other peers that store it so. Some quantisers take 10 s for a matrix.
+ */
+export function once<T>(w: Float32Array, name: string, make: () => T): T {
+  const all = known.get(w) ?? new Map<string, unknown>();
+  known.set(w, all);
+  if (!all.has(name)) all.set(name, make());
+  return all.get(name) as T;
+}
+
 /** How far Y is from the chain of W' in f64, over its first token and its last. */
 export function chainError(
   { rows, cols, tokens, pairs }: ChainShape,

@@ -18,8 +18,8 @@ import { fileURLToPath } from "node:url";
 import { narrow, widen } from "../lib/float16.ts";
 import { capturingStderr, openLibrary, withEnvironment } from "../lib/native.ts";
 import { locateNpm } from "../lib/npm.ts";
-import type { Chain, ChainShape, ChainWeights, Peer } from "./chain.ts";
-import { type Ggml, ggmlBits, openGgml } from "./llama_cpp.ts";
+import { type Chain, type ChainShape, type ChainWeights, once, type Peer } from "./chain.ts";
+import { bytesOf, type Ggml, ggmlBits, ggmlTypes, openGgml } from "./llama_cpp.ts";
 
 type Library = Awaited<ReturnType<typeof openLibrary>>;
 
@@ -31,9 +31,10 @@ interface Backend {
   readonly backend: number;
 }
 
+/** Numbers of ggml.h for what is no type of blocks. */
 const F32 = 0, F16 = 1;
-const IDS = { F16, Q4_0: 2, IQ4_NL: 20, Q4_K: 12 } as const;
-type TypeName = keyof typeof IDS;
+const NAMES = ["F16", "Q4_0", "IQ4_NL", "Q4_K"] as const;
+type TypeName = typeof NAMES[number];
 
 /** Room for what ggml notes of tensors and graph, without their numbers. */
 const NOTES_BYTES = 2 ** 20;
@@ -136,7 +137,7 @@ async function withBase(folder: string, backend: number): Promise<Backend> {
 }
 
 function peersOf(on: string, ggml: Ggml, backend: Backend): Peer[] {
-  return (Object.keys(IDS) as TypeName[]).map((type) => ({
+  return NAMES.map((type) => ({
     by: "llama.cpp v0.5.0",
     on,
     format: type,
@@ -151,14 +152,15 @@ function ggmlChain(
   { rows, cols, tokens, pairs }: ChainShape,
   weights: ChainWeights,
 ): Chain {
-  const up = storeOnce(ggml, type, weights.up, rows, cols);
-  const down = storeOnce(ggml, type, weights.down, cols, rows);
+  const up = store(ggml, type, weights.up, rows, cols);
+  const down = store(ggml, type, weights.down, cols, rows);
   const notes = c.ggml_init(0, 0, 0, 0, 0, 0, NOTES_BYTES, 0, 1);
   const x = c.ggml_new_tensor_2d(notes, F32, cols, tokens);
   const matrices: { tensor: number; bytes: Uint8Array<ArrayBuffer> }[] = [];
   let last = x;
+  const id = type === "F16" ? F16 : ggmlTypes[type].id;
   const multiply = (bytes: Uint8Array<ArrayBuffer>, rows: number, cols: number) => {
-    const tensor = c.ggml_new_tensor_2d(notes, IDS[type], cols, rows);
+    const tensor = c.ggml_new_tensor_2d(notes, id, cols, rows);
     matrices.push({ tensor, bytes });
     last = c.ggml_mul_mat(notes, tensor, last);
   };
@@ -197,23 +199,6 @@ interface Stored {
   values(): Float32Array<ArrayBuffer>;
 }
 
-/** By matrix and type, for chains to come: some quantisers take 10 s for a matrix. */
-const known = new WeakMap<Float32Array, Map<TypeName, Stored>>();
-
-function storeOnce(
-  ggml: Ggml,
-  type: TypeName,
-  w: Float32Array<ArrayBuffer>,
-  rows: number,
-  cols: number,
-): Stored {
-  const types = known.get(w) ?? new Map<TypeName, Stored>();
-  known.set(w, types);
-  const stored = types.get(type) ?? store(ggml, type, w, rows, cols);
-  types.set(type, stored);
-  return stored;
-}
-
 function store(
   ggml: Ggml,
   type: TypeName,
@@ -222,14 +207,10 @@ function store(
   cols: number,
 ): Stored {
   if (type === "F16") {
-    const bytes = narrow(w, "F16");
-    return { bytes, values: () => widen(bytes, "F16") };
+    const bytes = once(w, type, () => narrow(w, type));
+    return { bytes, values: () => widen(bytes, type) };
   }
   const shape = { rows, cols, type };
-  const bytes = ggml.quantize(w, shape);
+  const bytes = once(w, type, () => ggml.quantize(w, shape));
   return { bytes, values: () => ggml.dequantize(bytes, shape) };
-}
-
-function bytesOf({ buffer, byteOffset, byteLength }: Float32Array<ArrayBuffer>) {
-  return new Uint8Array(buffer, byteOffset, byteLength);
 }

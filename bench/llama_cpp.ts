@@ -130,7 +130,8 @@ export async function openGgml(): Promise<Ggml> {
   };
 }
 
-function bytesOf({ buffer, byteOffset, byteLength }: Float32Array<ArrayBuffer>) {
+/** The bytes of numbers, as C functions take them. */
+export function bytesOf({ buffer, byteOffset, byteLength }: Float32Array<ArrayBuffer>) {
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 

@@ -10,20 +10,14 @@
  * @module
  */
 import process from "node:process";
-import { oneLine, UsageError } from "../lib/read_options.ts";
-import { attended } from "./attended.ts";
+import { attended, exitCodeOf } from "./attended.ts";
 import { help, readBenchOptions, readReportOptions } from "./options.ts";
 import { makeReport } from "./report.ts";
 import { runBench } from "./run.ts";
 
 /** Runs the bench's command line; gives the exit code. */
-export async function main(args: readonly string[]): Promise<number> {
-  try {
-    return args[0] === "report" ? await report(args.slice(1)) : await bench(args);
-  } catch (error) {
-    say(oneLine(error));
-    return error instanceof UsageError ? 2 : 1;
-  }
+export function main(args: readonly string[]): Promise<number> {
+  return exitCodeOf(() => args[0] === "report" ? report(args.slice(1)) : bench(args));
 }
 
 async function report(args: readonly string[]): Promise<number> {
@@ -42,12 +36,8 @@ async function bench(args: readonly string[]): Promise<number> {
     runBench(options, context)
   );
   process.stdout.write(text);
-  if (failure) say(failure);
+  if (failure) process.stderr.write(`${failure}\n`);
   return stopped ? 130 : failure ? 1 : 0;
-}
-
-function say(line: string): void {
-  process.stderr.write(`${line}\n`);
 }
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

@@ -18,7 +18,7 @@ import { narrow, widen } from "../lib/float16.ts";
 import { capturingStderr } from "../lib/native.ts";
 import { loadNpm, npmPins } from "../lib/npm.ts";
 import { dequantize, groupScales, quantize, rowCodes } from "../lib/quantizer.ts";
-import type { Chain, ChainShape, ChainWeights, Peer } from "./chain.ts";
+import { type Chain, type ChainShape, type ChainWeights, once, type Peer } from "./chain.ts";
 import { onnxModel, type OnnxStep, type OnnxTensor, onnxTypes } from "./onnx_model.ts";
 
 const NAME = "onnxruntime-node";
@@ -132,7 +132,8 @@ function store(way: Way, w: Float32Array<ArrayBuffer>, rows: number, cols: numbe
       `Cannot store [${rows}, ${cols}] as columns must be a multiple of ${group}`,
     );
   }
-  const q = quantize(w, { rows, cols, format: `${way.weights}-sym`, group });
+  const format = `${way.weights}-sym`;
+  const q = once(w, `${format} g${group}`, () => quantize(w, { rows, cols, format, group }));
   const codes = new Uint8Array(rows * cols / 2), scales = new Float32Array(rows * cols / group);
   const [low, high, offset] = way.weights === "int4" ? [0, 1, 1] : [1, 0, 0]; // -7 is 1 of 0 .. 15
   for (let row = 0; row < rows; row++) {
@@ -184,6 +185,6 @@ function storeDense(w: Float32Array<ArrayBuffer>, rows: number, cols: number): S
   return {
     product: { operator: "MatMul", domain: "", attributes: {}, weights: [tensor] },
     bitsPerWeight: 16,
-    values: () => widen(narrow(w, "F16"), "F16"),
+    values: () => widen(once(w, "F16", () => narrow(w, "F16")), "F16"),
   };
 }

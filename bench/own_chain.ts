@@ -12,7 +12,7 @@ import type { Matrix } from "../lib/linear_reference.ts";
 import { bitsPerWeight, type Group, UNIT } from "../lib/pack.ts";
 import { prepareProduct } from "../lib/prepared_product.ts";
 import { dequantize, quantize } from "../lib/quantizer.ts";
-import type { Chain, ChainShape, ChainWeights, Peer } from "./chain.ts";
+import { type Chain, type ChainShape, type ChainWeights, once, type Peer } from "./chain.ts";
 
 /** What weights are stored as: formats with their groups, and dense f16. */
 const FORMATS: readonly { format: string; group: Group }[] = [
@@ -83,8 +83,11 @@ function matrixOf(
   cols: number,
   { format, group }: { format: string; group: Group },
 ): Matrix {
-  if (format !== "f16") return quantize(w, { rows, cols, format, group });
-  return { name: format, rows, cols, dtype: "F16", bytes: narrow(w, "F16") };
+  if (format === "f16") {
+    const bytes = once(w, "F16", () => narrow(w, "F16"));
+    return { name: format, rows, cols, dtype: "F16", bytes };
+  }
+  return once(w, `${format} g${group}`, () => quantize(w, { rows, cols, format, group }));
 }
 
 function valuesOf(matrix: Matrix): Float32Array<ArrayBuffer> {

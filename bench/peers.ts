@@ -23,8 +23,8 @@ import { deviceFacts, deviceText } from "../lib/device_facts.ts";
 import { callersPath, oneLine, readNumber, text, UsageError } from "../lib/read_options.ts";
 import { renderTable } from "../lib/report.ts";
 import { createRandom } from "../lib/sampling.ts";
-import { pairedRatio, quantile } from "../lib/statistics.ts";
-import { attended, type BenchContext } from "./attended.ts";
+import { pairedRatio } from "../lib/statistics.ts";
+import { attended, type BenchContext, exitCodeOf } from "./attended.ts";
 import {
   type Chain,
   chainError,
@@ -39,6 +39,7 @@ import { shuffled } from "./measure.ts";
 import { onnxPeers } from "./onnx_runtime.ts";
 import { batchOf, listOf, parse, refuse, shapesOf } from "./options.ts";
 import { ownPeers } from "./own_chain.ts";
+import { timesOf } from "./results.ts";
 import { commit, runtime, today } from "./runtime.ts";
 import type { Shape } from "./shapes.ts";
 import { ratioText } from "./tables.ts";
@@ -130,18 +131,13 @@ export function readPeerOptions(args: readonly string[]): Options | null {
 
 /** Runs it; gives the exit code. */
 async function main(args: readonly string[]): Promise<number> {
-  try {
-    const options = readPeerOptions(args);
-    if (!options) {
-      process.stdout.write(`${help}\n`);
-      return 0;
-    }
-    const { stopped } = await attended((context) => runPeers(options, context));
-    return stopped ? 130 : 0;
-  } catch (error) {
-    process.stderr.write(`${oneLine(error)}\n`);
-    return error instanceof UsageError ? 2 : 1;
+  const options = readPeerOptions(args);
+  if (!options) {
+    process.stdout.write(`${help}\n`);
+    return 0;
   }
+  const { stopped } = await attended((context) => runPeers(options, context));
+  return stopped ? 130 : 0;
 }
 
 async function runPeers(options: Options, context: BenchContext): Promise<void> {
@@ -282,7 +278,7 @@ function rowOf(
   const products = 2 * pairs;
   const each = times.slice(0, rounds).map((ms) => ms / products);
   const own = first.times.slice(0, rounds).map((ms) => ms / products);
-  const [p20Ms, medianMs, p80Ms] = [0.2, 0.5, 0.8].map((q) => quantile(each, q));
+  const facts = timesOf(each);
   const { median, low, high } = pairedRatio(each, own);
   return {
     by,
@@ -294,11 +290,8 @@ function rowOf(
     batch: tokens,
     error,
     products,
-    rounds,
-    medianMs,
-    p20Ms,
-    p80Ms,
-    gbPerS: rows * cols * bitsPerWeight / 8 / 1e6 / medianMs,
+    ...facts,
+    gbPerS: rows * cols * bitsPerWeight / 8 / 1e6 / facts.medianMs,
     vsOwn: median,
     vsOwnLow: low,
     vsOwnHigh: high,
@@ -329,4 +322,4 @@ function nameOf({ by, on, format }: Peer): string {
 
 const say = (text: string) => void process.stdout.write(`${text}\n`);
 
-if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
+if (import.meta.main) process.exitCode = await exitCodeOf(() => main(process.argv.slice(2)));

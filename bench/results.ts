@@ -153,7 +153,8 @@ export function plainRow(
   };
 }
 
-function timesOf(times: readonly number[]) {
+/** Rounds in number and quantiles. */
+export function timesOf(times: readonly number[]) {
   const [p20Ms, medianMs, p80Ms] = [0.2, 0.5, 0.8].map((q) => quantile(times, q));
   return { rounds: times.length, medianMs, p20Ms, p80Ms };
 }

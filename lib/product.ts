@@ -58,15 +58,16 @@ export interface Product {
 export function launchesOf(
   device: Device,
   product: Product,
-  tiling: Tiling = tilingOf(device, product.kind, product.slice, product.tokens),
+  chosen: Tiling = tilingOf(device, product.kind, product.slice, product.tokens),
 ): Recorded[] {
+  const tiling = wholeUnlessFitting(device, product, chosen);
   const { kind, slice, tokens, x, outRows, step } = product;
   if (slice.packed && tiling.name === "dense_matmul_quads") {
     return widenedLaunches(device, product, tiling);
   }
   if (tiling.constants.SUBGROUPS) return fragmentLaunches(device, product, tiling);
   const few = kind === "matvec";
-  const split = partsOf(device, product, tiling);
+  const split = tiling.constants.SPLIT ?? 1;
   const bias = product.bias ?? product.unused;
   const y = split > 1 ? product.room("parts", 4 * split * tokens * outRows) : product.y;
   const how = { BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 };
@@ -83,7 +84,6 @@ export function launchesOf(
         ...where,
         ...how,
         ...(few ? { GATED: product.gated ? 1 : 0 } : split > 1 && { MOST: tokens }),
-        ...("SPLIT" in tiling.constants && { SPLIT: split }),
       },
       buffers: halved
         ? [...slice.buffers, halved.halves, bias, y, halved.factors]
@@ -99,14 +99,16 @@ export function launchesOf(
   return launches;
 }
 
-/** In how many parts a product is made: one where parts could not be multiplied, or would fit no binding. */
-function partsOf(
+/** A tiling without parts where those could not be multiplied, or would fit no binding. */
+function wholeUnlessFitting(
   { gpu }: Device,
   { gated, tokens, outRows }: Product,
-  { constants: { SPLIT = 1 } }: Tiling,
-): number {
+  tiling: Tiling,
+): Tiling {
+  const { SPLIT = 1 } = tiling.constants;
   const most = gpu ? bindingBytes(gpu) : Infinity;
-  return gated || 4 * SPLIT * tokens * outRows > most ? 1 : SPLIT;
+  if (SPLIT === 1 || (!gated && 4 * SPLIT * tokens * outRows <= most)) return tiling;
+  return { ...tiling, constants: { ...tiling.constants, SPLIT: 1 } };
 }
 
 /** A product by matrix units: activations as f16 first, then the tiles, then their parts together. */

@@ -1,5 +1,5 @@
 /**
- * Runs the command line in a process of its own, in the runtime of the test.
+ * Runs the command line, or another file, in a process of its own, in the runtime of the test.
  *
  * @module
  */
@@ -36,9 +36,18 @@ export const thisRuntime: readonly string[] = "Deno" in globalThis
 
 /** Runs `afpq ARGS` to its end. */
 export function afpq(args: readonly string[], options: ProcessOptions = {}): Promise<Ended> {
+  return runFile(CLI, args, options);
+}
+
+/** Runs a file to its end. */
+export function runFile(
+  path: string,
+  args: readonly string[],
+  options: ProcessOptions = {},
+): Promise<Ended> {
   const [command, ...flags] = options.runtime ?? thisRuntime;
   const { promise, resolve, reject } = Promise.withResolvers<Ended>();
-  const child = spawn(command, [...flags, CLI, ...args], {
+  const child = spawn(command, [...flags, path, ...args], {
     cwd: options.cwd,
     env: { ...process.env, INIT_CWD: undefined, NO_COLOR: "1", ...options.env },
     stdio: ["ignore", "pipe", "pipe"],

@@ -4,7 +4,6 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,7 +18,7 @@ import { choicesOf, planOf } from "../bench/plan.ts";
 import type { BenchDocument, BenchRow } from "../bench/results.ts";
 import { layerOf, models, shapes } from "../bench/shapes.ts";
 import { rowCodes } from "../lib/quantizer.ts";
-import { thisRuntime } from "./afpq_process.ts";
+import { runFile } from "./afpq_process.ts";
 import { targets } from "./gpu_devices.ts";
 import { testUnless } from "./test_unless.ts";
 
@@ -30,20 +29,12 @@ const RIVALS = { constant_table: 2, naive_two_scale: 1 };
 
 /** The bench in a process of its own. */
 function bench(args: readonly string[], onLine?: (line: string, stop: () => void) => void) {
-  const [command, ...flags] = thisRuntime;
-  const child = spawn(command, [...flags, MAIN, ...args], {
-    env: { ...process.env, NO_COLOR: "1" },
-    stdio: ["ignore", "pipe", "pipe"],
+  return runFile(MAIN, args, {
+    onStart(child) {
+      const stop = () => process.kill(child.pid!, "SIGINT"); // child.kill() hides the code
+      child.stderr!.on("data", (bytes) => onLine?.(String(bytes), stop));
+    },
   });
-  const ended = { code: null as number | null, stdout: "", stderr: "" };
-  child.stdout.on("data", (bytes) => ended.stdout += bytes);
-  child.stderr.on("data", (bytes) => {
-    ended.stderr += bytes;
-    onLine?.(String(bytes), () => process.kill(child.pid!, "SIGINT")); // child.kill() hides the code
-  });
-  const { promise, resolve } = Promise.withResolvers<typeof ended>();
-  child.on("close", (code) => resolve({ ...ended, code }));
-  return promise;
 }
 
 async function inFolder(act: (folder: string) => Promise<void>): Promise<void> {

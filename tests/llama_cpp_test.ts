@@ -5,7 +5,6 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -15,7 +14,7 @@ import { distributions, madeTensor } from "../bench/made_weights.ts";
 import { measure, theirs } from "../bench/quantisers.ts";
 import { createScorer } from "../bench/scored_weights.ts";
 import { f16Bits, f16Value } from "../lib/float16.ts";
-import { thisRuntime } from "./afpq_process.ts";
+import { runFile } from "./afpq_process.ts";
 import { runChild } from "./child_process.ts";
 import { fill, normal } from "./random.ts";
 import { testUnless } from "./test_unless.ts";
@@ -141,7 +140,6 @@ test("weights that are the model's own lose nothing", async () => {
 
 test("bench/accuracy.ts says in one line what it cannot understand", async () => {
   const path = fileURLToPath(new URL("../bench/accuracy.ts", import.meta.url));
-  const [command, ...flags] = thisRuntime;
   for (
     const [args, wanted] of [
       [["--window", "3"], /^Cannot understand "--window" as a flag: there is "--windows"\n$/],
@@ -151,12 +149,8 @@ test("bench/accuracy.ts says in one line what it cannot understand", async () =>
       ],
     ] as const
   ) {
-    const child = spawn(command, [...flags, path, ...args], {
-      env: { ...process.env, NO_COLOR: "1" },
-    });
-    let stderr = "";
-    child.stderr.on("data", (bytes) => stderr += bytes);
-    assert.equal(await new Promise((done) => child.on("close", done)), 2);
+    const { code, stderr } = await runFile(path, args);
+    assert.equal(code, 2);
     assert.match(stderr, wanted);
   }
 });

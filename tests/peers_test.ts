@@ -5,7 +5,6 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,7 +17,7 @@ import { activations } from "../bench/made_matrices.ts";
 import { onnxModel } from "../bench/onnx_model.ts";
 import { type PeerRow, readPeerOptions, timePeers } from "../bench/peers.ts";
 import { UsageError } from "../lib/read_options.ts";
-import { thisRuntime } from "./afpq_process.ts";
+import { runFile } from "./afpq_process.ts";
 import { present } from "./gpu_devices.ts";
 import { testUnless } from "./test_unless.ts";
 
@@ -179,12 +178,8 @@ test("what peers cannot be asked for is wrong usage, in one line", () => {
 async function rowsOf(...args: string[]): Promise<{ rows: PeerRow[]; stderr: string }> {
   const folder = await mkdtemp(join(tmpdir(), "afpq-peers-"));
   const json = join(folder, "a.json");
-  const [command, ...flags] = thisRuntime;
-  const env = { ...process.env, NO_COLOR: "1" };
-  const child = spawn(command, [...flags, PEERS, "--json", json, ...args], { env });
-  let stderr = "";
-  child.stderr.on("data", (bytes) => stderr += bytes);
-  assert.equal(await new Promise((done) => child.on("close", done)), 0, stderr);
+  const { code, stderr } = await runFile(PEERS, ["--json", json, ...args]);
+  assert.equal(code, 0, stderr);
   const { rows } = JSON.parse(await readFile(json, "utf8"));
   await rm(folder, { recursive: true });
   return { rows, stderr };

@@ -4,6 +4,9 @@ import { type Device, openDevice } from "../lib/device.ts";
 import { launchesOf, type Product } from "../lib/product.ts";
 import type { Slice } from "../lib/resident.ts";
 
+/** What a binding may have in a device that does nothing. */
+const limits = { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 };
+
 const device: Device = { ...await openDevice({ binding: "cpu" }), software: false };
 
 const buffer = (label: string) => ({ label }) as GPUBuffer;
@@ -63,7 +66,6 @@ test("so are tiles that are too few for a GPU", () => {
 });
 
 test("parts that would fit no binding are one, as of a slice of very many rows", () => {
-  const limits = { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 };
   const gpu = { features: new Set(), choices: new Map(), device: { limits } };
   const one = { ...product(200, 4096), kind: "matmul", tokens: 64 } as const;
   const partsOf = (outRows: number) => {
@@ -82,7 +84,8 @@ test("gates and ups are never cut into parts, which could not be multiplied", ()
 });
 
 test("matrix units get f16 activations first, and weights that f16 can hold", () => {
-  const gpu = { features: new Set(["fragments"]), choices: new Map(), subgroupSize: 32 };
+  const features = new Set(["fragments"]);
+  const gpu = { features, choices: new Map(), subgroupSize: 32, device: { limits } };
   const withUnits = { ...device, gpu } as unknown as Device;
   for (const [largestScale, reach] of [[0.03, 1], [0.5, 15], [60000, 30], [2, 6 * 2 ** -14]]) {
     const made: number[] = [];
@@ -99,5 +102,13 @@ test("matrix units get f16 activations first, and weights that f16 can hold", ()
     );
     assert.deepEqual(made.slice(2), [4 * constants.SPLIT * 40 * 208]);
     assert.deepEqual([constants.MOST, join.launch.constants.BATCH], [40, 40]);
+    const huge = launchesOf(withUnits, {
+      ...one,
+      kind: "matmul",
+      tokens: 40,
+      slice,
+      outRows: 2 ** 20,
+    });
+    assert.deepEqual([huge.length, huge[1].launch.constants.SPLIT], [2, 1]);
   }
 });

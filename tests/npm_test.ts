@@ -7,6 +7,13 @@ import { lib, runChild } from "./child_process.ts";
 /** What `bench/peers.ts` alone asks for: 360 MB that nobody else should install. */
 const UNLISTED = ["@node-llama-cpp/linux-x64-vulkan", "onnxruntime-node"];
 
+/** What `deno task` should fetch for nobody else, as it fetches all of deno.lock. */
+const MEASURED = [
+  "@node-llama-cpp/linux-x64-vulkan",
+  "@node-llama-cpp/linux-x64",
+  "onnxruntime-node",
+] as const;
+
 test("npmPins are the packages and versions of package.json, and two large ones of a bench", () => {
   const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
   const listed = { ...manifest.dependencies, ...manifest.optionalDependencies };
@@ -17,6 +24,15 @@ test("npmPins are the packages and versions of package.json, and two large ones 
   );
   const others = pins.map(([name]) => name).filter((name) => !(name in listed));
   assert.deepEqual(others.sort(), UNLISTED);
+});
+
+test("deno.lock has what users run, bench/deno.lock the same and what tests and benches ask for", () => {
+  const [users, all] = ["deno.lock", "bench/deno.lock"].map((name) =>
+    JSON.parse(readFileSync(new URL(`../${name}`, import.meta.url), "utf8"))
+  );
+  assert.deepEqual({ ...all.npm, ...users.npm }, all.npm);
+  const more = Object.keys(all.specifiers).filter((name) => !(name in users.specifiers));
+  assert.deepEqual(more, MEASURED.map((name) => `npm:${name}@${npmPins[name]}`));
 });
 
 test("a package that cannot be had is said in one line", async () => {

@@ -12,7 +12,7 @@ import type { Device } from "../lib/device.ts";
 import { download, empty, joinKernel, prepare, upload } from "../lib/launch.ts";
 import { createRandom } from "../lib/sampling.ts";
 import { quantile } from "../lib/statistics.ts";
-import { createTimer, type Timer } from "../lib/timing.ts";
+import { createTimer, RESTED, type Timer } from "../lib/timing.ts";
 import copyText from "./copy.wgsl" with { type: "text" };
 import emptyText from "./empty.wgsl" with { type: "text" };
 import { type BenchRow, plainRow, type Timed } from "./results.ts";
@@ -45,6 +45,8 @@ interface Sampler {
   readonly count: number;
   /** ms of the last sample. */
   lastMs: number;
+  /** ms of the shortest of as many runs. */
+  leastMs: number;
   next: number;
 }
 
@@ -90,14 +92,14 @@ async function warmUp(timer: Timer, variant: Variant): Promise<Sampler> {
     1,
     Math.min(MOST_RUNS, Math.floor(MOST_DISPATCHES / variant.runs[0].length)),
   );
-  let sampler = { variant, times: [], count: 1, lastMs: 0, next: 0 };
+  let sampler = { variant, times: [], count: 1, lastMs: 0, leastMs: 0, next: 0 };
   await sample(timer, sampler);
   for (;;) {
     const ms = await sample(timer, sampler);
     const { lastMs, count, next } = sampler;
     if (lastMs >= timer.leastMs || count === most) return sampler;
     const wanted = Math.ceil(1.2 * timer.leastMs / Math.max(ms, 1e-6));
-    sampler = { ...sampler, count: Math.min(most, Math.max(count + 1, wanted)), next };
+    sampler = { ...sampler, count: Math.min(most, Math.max(count + 1, wanted)), next, leastMs: 0 };
   }
 }
 
@@ -109,7 +111,8 @@ async function sample(timer: Timer, sampler: Sampler): Promise<number> {
     (_, i) => runs[(sampler.next + i) % runs.length],
   );
   sampler.next = (sampler.next + sampler.count) % runs.length;
-  sampler.lastMs = await timer.time(taken.flat());
+  sampler.lastMs = await timer.time(taken.flat(), RESTED * sampler.leastMs);
+  sampler.leastMs = Math.min(sampler.lastMs, sampler.leastMs || Infinity);
   return sampler.lastMs / sampler.count;
 }
 

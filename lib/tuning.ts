@@ -17,7 +17,7 @@ import { told } from "./report.ts";
 import { type Slice, sliceBytes, UNIFORM } from "./resident.ts";
 import { quantile } from "./statistics.ts";
 import { candidatesOf, classOf, labelOf, type ProductKind, type Tiling } from "./tiling.ts";
-import { createTimer, type Timer } from "./timing.ts";
+import { createTimer, RESTED, type Timer } from "./timing.ts";
 import { tuningKey, writeChoices } from "./tuning_cache.ts";
 
 /** Where choices come from: nowhere, the cache, or measuring what the cache has not. */
@@ -155,7 +155,8 @@ async function timeAll(timer: Timer, runs: readonly Dispatch[][]): Promise<numbe
   const times: number[][] = runs.map(() => []);
   for (let round = 0; round <= ROUNDS; round++) {
     for (const [i, run] of long.entries()) {
-      const ms = await timer.time(run) / repeats;
+      const restMs = round > 1 ? RESTED * repeats * Math.min(...times[i]) : 0;
+      const ms = await timer.time(run, restMs) / repeats;
       if (round > 0) times[i].push(ms); // the first round warms up
     }
   }

@@ -28,48 +28,8 @@ fn add_four(v: vec4f, t: vec4f, sum: f32) -> f32 {
   return fma(v.w, t.w, fma(v.z, t.z, fma(v.y, t.y, fma(v.x, t.x, sum))));
 }
 
-fn add_products(p: vec4f, sum: f32) -> f32 {
-  return (((sum + p.x) + p.y) + p.z) + p.w;
-}
-
-fn sign_of(v: vec4f) -> vec4u {
-  return bitcast<vec4u>(v) & vec4u(0x80000000u);
-}
-
-// group_sum() with two scales where levels are looked up: one product serves both sums, but for its sign.
-fn group_sum_by_size(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f32 {
-  var low = 0.0;
-  var high = 0.0;
-  var low_size = 0.0;
-  var high_size = 0.0;
-  for (var i = word; i < word + words; i++) {
-    let lo = tokens[8u * token + 2u * i];
-    let hi = tokens[8u * token + 2u * i + 1u];
-    var plain: Eight; // v x
-    var sized: Eight; // |v| x
-    if (DECODE == 2u) {
-      let v = decode8(units[i]);
-      plain = Eight(v.lo * lo, v.hi * hi);
-      sized = Eight(signed(plain.lo, sign_of(v.lo)), signed(plain.hi, sign_of(v.hi)));
-    } else {
-      let sizes = magnitudes8(units[i]);
-      let signs = signs8(units[i]);
-      sized = Eight(sizes.lo * lo, sizes.hi * hi);
-      plain = Eight(signed(sized.lo, signs.lo), signed(sized.hi, signs.hi));
-    }
-    low = add_products(plain.lo, low);
-    high = add_products(plain.hi, high);
-    low_size = add_products(sized.lo, low_size);
-    high_size = add_products(sized.hi, high_size);
-  }
-  return fma(low + high, scale.x + scale.y, (low_size + high_size) * (scale.x - scale.y));
-}
-
 // sum w x over `words` words of eight columns; with two scales, twice that.
 fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f32 {
-  if (LOOKED_UP && SCALING == 1u) {
-    return group_sum_by_size(units, word, words, scale, token);
-  }
   var low = 0.0;   // sum v x of the first four columns of each word
   var high = 0.0;  // of the last four
   var low_size = 0.0;

@@ -18,7 +18,7 @@ import type { Ops } from "./ops.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
 import { launchesOf, type Recorded } from "./product.ts";
 import { bindingBytes, type Slice } from "./resident.ts";
-import { lanes } from "./tiling.ts";
+import { gates, lanes } from "./tiling.ts";
 
 /** Workgroups of widen_cache: enough for the cores of a CPU, few where there is little to do. */
 const WIDENING_WORKGROUPS = 64;
@@ -131,7 +131,9 @@ function operations(context: Context): Recorder["ops"] {
     },
     gatedLinear(w, x) {
       const y = scratch("gated", hidden);
-      if (capacity === 1 && w.slices.length === 1 && !w.bias) {
+      if (
+        capacity === 1 && w.slices.length === 1 && !w.bias && gates(context.device, w.slices[0])
+      ) {
         recordProduct(context, w, x, y, { gated: true });
         return y;
       }

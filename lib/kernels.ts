@@ -11,7 +11,7 @@ import attentionTile from "../kernels/attention_tile.wgsl" with { type: "text" }
 import byteTokens from "../kernels/byte_tokens.wgsl" with { type: "text" };
 import denseMatmul from "../kernels/dense_matmul.wgsl" with { type: "text" };
 import denseMatmulMatrix from "../kernels/dense_matmul_matrix.wgsl" with { type: "text" };
-import denseMatmulQuads from "../kernels/dense_matmul_quads.wgsl" with { type: "text" };
+import denseMatmulStrips from "../kernels/dense_matmul_strips.wgsl" with { type: "text" };
 import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
 import dequantise from "../kernels/dequantise.wgsl" with { type: "text" };
 import embed from "../kernels/embed.wgsl" with { type: "text" };
@@ -21,7 +21,7 @@ import halveTokens from "../kernels/halve_tokens.wgsl" with { type: "text" };
 import joinParts from "../kernels/join.wgsl" with { type: "text" };
 import matmul from "../kernels/matmul.wgsl" with { type: "text" };
 import matmulMatrix from "../kernels/matmul_matrix.wgsl" with { type: "text" };
-import matmulQuads from "../kernels/matmul_quads.wgsl" with { type: "text" };
+import matmulStrips from "../kernels/matmul_strips.wgsl" with { type: "text" };
 import matvec from "../kernels/matvec.wgsl" with { type: "text" };
 import matvecBytes from "../kernels/matvec_bytes.wgsl" with { type: "text" };
 import matvecFast from "../kernels/matvec_fast.wgsl" with { type: "text" };
@@ -40,16 +40,16 @@ import cache from "../kernels/parts/cache_portable.wgsl" with { type: "text" };
 import columns from "../kernels/parts/columns_portable.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
 import fragments from "../kernels/parts/fragments_matrix.wgsl" with { type: "text" };
-import quads from "../kernels/parts/quads_portable.wgsl" with { type: "text" };
 import halfTable from "../kernels/parts/half_table_f16.wgsl" with { type: "text" };
 import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
 import reduceSubgroup from "../kernels/parts/reduce_subgroup.wgsl" with { type: "text" };
 import rows from "../kernels/parts/rows_portable.wgsl" with { type: "text" };
-import rowsOctet from "../kernels/parts/rows_octet.wgsl" with { type: "text" };
+import levelsOctet from "../kernels/parts/levels_octet.wgsl" with { type: "text" };
+import levels from "../kernels/parts/levels_portable.wgsl" with { type: "text" };
 import lines from "../kernels/parts/lines_portable.wgsl" with { type: "text" };
+import strips from "../kernels/parts/strips_subgroup.wgsl" with { type: "text" };
 import swaps from "../kernels/parts/swaps_subgroup.wgsl" with { type: "text" };
 import table from "../kernels/parts/table_portable.wgsl" with { type: "text" };
-import tableOctet from "../kernels/parts/table_octet.wgsl" with { type: "text" };
 import tile from "../kernels/parts/tile_portable.wgsl" with { type: "text" };
 import weights from "../kernels/parts/weights_portable.wgsl" with { type: "text" };
 import { joinKernel, type Kernel } from "./launch.ts";
@@ -69,11 +69,11 @@ const FEATURES: Record<Variant, string | null> = {
   matrix: "fragments",
 };
 
-/** Text of each part's variants, the most wanted first; `uniform_..` where control flow is uniform. */
+/** Text of each part's variants, the most wanted first. */
 const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   weights: { portable: weights },
   table: { portable: table },
-  uniform_table: { octet: tableOctet, portable: table },
+  levels: { octet: levelsOctet, portable: levels },
   half_table: { f16: halfTable },
   byte_table: { portable: byteTable },
   dense: { portable: dense },
@@ -81,17 +81,16 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   lines: { portable: lines },
   columns: { portable: columns },
   rows: { portable: rows },
-  uniform_rows: { octet: rowsOctet, portable: rows },
   cache: { portable: cache },
   tile: { portable: tile },
   fragments: { matrix: fragments },
-  quads: { portable: quads },
+  strips: { subgroup: strips },
   swaps: { subgroup: swaps },
 };
 
 /** Text and parts of each kernel. */
 const KERNELS = {
-  matvec: { text: matvec, parts: ["weights", "uniform_table", "lines", "uniform_rows", "columns"] },
+  matvec: { text: matvec, parts: ["weights", "table", "lines", "rows", "columns"] },
   matvec_fast: { text: matvecFast, parts: ["weights", "half_table", "lines", "rows", "columns"] },
   matvec_bytes: { text: matvecBytes, parts: ["weights", "byte_table", "lines", "rows", "columns"] },
   byte_tokens: { text: byteTokens, parts: [] },
@@ -99,9 +98,9 @@ const KERNELS = {
   join: { text: joinParts, parts: [] },
   matmul: { text: matmul, parts: ["weights", "table", "tile"] },
   matmul_matrix: { text: matmulMatrix, parts: ["weights", "half_table", "fragments"] },
-  matmul_quads: { text: matmulQuads, parts: ["weights", "uniform_table", "swaps", "quads"] },
+  matmul_strips: { text: matmulStrips, parts: ["weights", "levels", "strips"] },
   dense_matmul_matrix: { text: denseMatmulMatrix, parts: ["dense", "fragments"] },
-  dense_matmul_quads: { text: denseMatmulQuads, parts: ["dense", "swaps", "quads"] },
+  dense_matmul_strips: { text: denseMatmulStrips, parts: ["dense", "strips"] },
   dequantise: { text: dequantise, parts: ["weights", "table"] },
   dense_matvec: { text: denseMatvec, parts: ["dense", "lines"] },
   dense_matmul: { text: denseMatmul, parts: ["dense", "tile"] },

@@ -10,11 +10,8 @@ import { powerOfTwo } from "./float16.ts";
 import { kernelFor, type KernelName } from "./kernels.ts";
 import { type Dispatch, type Gpu, type Launch, prepare } from "./launch.ts";
 import { UNIT } from "./pack.ts";
-import { ALIGNED_ROWS, bindingBytes, type RowRange, rowsOf, type Slice } from "./resident.ts";
+import { bindingBytes, type Slice } from "./resident.ts";
 import { lanes, type ProductKind, type Tiling, tilingOf } from "./tiling.ts";
-
-/** Room for weights that are made f32 for a product. */
-const WIDE_BYTES = 16 * 2 ** 20;
 
 /** A kernel and how it is launched. */
 export interface Recorded {
@@ -48,7 +45,7 @@ export interface Product {
   readonly step: GPUBuffer;
   /** Whether y is added to. */
   readonly add?: boolean;
-  /** Whether rows are gates and their ups: y = silu(gate) * up, for matvec. */
+  /** Whether rows are gates and their ups: y = silu(gate) * up, where `gates()` says so. */
   readonly gated?: boolean;
   /** A buffer of that many bytes for a use of its own within the product. */
   room(use: string, bytes: number): GPUBuffer;
@@ -61,12 +58,9 @@ export function launchesOf(
   chosen: Tiling = tilingOf(device, product.kind, product.slice, product.tokens),
 ): Recorded[] {
   const tiling = wholeUnlessFitting(device, product, chosen);
-  const { kind, slice, tokens, x, outRows, step } = product;
-  if (slice.packed && tiling.name === "dense_matmul_quads") {
-    return widenedLaunches(device, product, tiling);
-  }
+  const { slice, tokens, x, outRows, step } = product;
   if (tiling.constants.SUBGROUPS) return fragmentLaunches(device, product, tiling);
-  const few = kind === "matvec";
+  const few = product.kind === "matvec" && !tiling.constants.EACH;
   const split = tiling.constants.SPLIT ?? 1;
   const bias = product.bias ?? product.unused;
   const y = split > 1 ? product.room("parts", 4 * split * tokens * outRows) : product.y;
@@ -174,36 +168,10 @@ function bytesOf(device: Device, { slice, tokens, x, room }: Product) {
   return { bytes, recorded: { name: "byte_tokens" as const, launch } };
 }
 
-/** A product whose weights are made f32 first, as many rows at a time as there is room for. */
-function widenedLaunches(device: Device, product: Product, tiling: Tiling): Recorded[] {
-  const { slice, tokens, x, y, outRows, step } = product;
-  const { COLS, F16_SUBNORMALS } = slice.constants;
-  const most = Math.max(1, Math.floor(WIDE_BYTES / (4 * COLS * ALIGNED_ROWS))) * ALIGNED_ROWS;
-  const wide = product.room("wide", 4 * COLS * Math.min(most, slice.rows));
-  const launches: Recorded[] = [];
-  for (let first = 0; first < slice.rows; first += most) {
-    const ROWS = Math.min(most, slice.rows - first);
-    launches.push(dequantiseOf(device, rowsOf(slice, first, ROWS), wide), {
-      name: tiling.name,
-      launch: {
-        constants: {
-          ...{ ROWS, COLS, F16_SUBNORMALS, DTYPE: 0 },
-          ...tiling.constants,
-          ...{ FIRST_ROW: slice.firstRow + first, OUT_ROWS: outRows },
-          ...{ BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 },
-        },
-        buffers: [wide, x, product.bias ?? product.unused, y, step],
-        workgroups: Math.ceil(ROWS / tiling.rows) * Math.ceil(tokens / tiling.tokens),
-      },
-    });
-  }
-  return launches;
-}
-
 /** W of a slice as f32, [rows, cols]. */
 export function dequantiseOf(
   device: Device,
-  { rows, constants, buffers }: RowRange,
+  { rows, constants, buffers }: Slice,
   w: GPUBuffer,
 ): Recorded {
   const WORKGROUP = lanes(device);

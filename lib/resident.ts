@@ -166,28 +166,6 @@ async function sliceOf(
   return { ...own, packed: true, reach: reachOf(matrix), buffers: all };
 }
 
-/** Some rows of a packed slice. */
-export interface RowRange {
-  readonly rows: number;
-  readonly constants: Record<string, number>;
-  readonly buffers: readonly (GPUBuffer | GPUBufferBinding)[];
-}
-
-/** Rows that a range may begin at a multiple of: whatever a row takes, it then starts at 256 bytes. */
-export const ALIGNED_ROWS = 256;
-
-/** Rows `first` .. `first + rows` of a packed slice; `first` is a multiple of {@linkcode ALIGNED_ROWS}. */
-export function rowsOf(slice: Slice, first: number, rows: number): RowRange {
-  const [codes, , scales, codebook] = slice.buffers;
-  if (rows === slice.rows) return slice;
-  const part = (buffer: GPUBuffer): GPUBufferBinding => {
-    const rowBytes = Math.floor(buffer.size / slice.rows);
-    return { buffer, offset: first * rowBytes, size: 4 * Math.ceil(rows * rowBytes / 4) };
-  };
-  const all = [part(codes), part(codes), part(scales), codebook];
-  return { rows, constants: { ...slice.constants, ROWS: rows }, buffers: all };
-}
-
 /** Largest |level - zero| as kernels decode them: levels of bit decodes come out times 2^-14. */
 function reachOf({ format: { grid, decode, scaling } }: QuantizedMatrix): number {
   const [low, high] = [grid[0], grid[grid.length - 1]];

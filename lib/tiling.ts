@@ -49,26 +49,39 @@ export function candidatesOf(
   tokens: number,
 ): Tiling[] {
   const { packed } = slice;
+  if (inStrips(device, kind, slice, tokens)) return stripTilings(device, slice, tokens);
   if (kind === "matvec") {
     const name = matvecName(device, slice);
     const fast = packed && name !== "matvec";
-    const all = device.software
-      ? softwareShapes(device, packed)
-      : hardwareShapes(device, slice, fast);
+    const all = device.software ? softwareShapes(packed) : hardwareShapes(device, slice, fast);
     const room = device.gpu?.device.limits.maxComputeWorkgroupStorageSize ?? Infinity;
     const shapes = all.filter((shape) =>
       shape.tall * tokens <= MOST_SUMS && workgroupBytes(slice, shape, tokens) <= room
     );
-    const tilings = shapes.map((shape) => matvecTiling(device, slice, shape, name));
+    const tilings = shapes.map((shape) => matvecTiling(slice, shape, name));
     return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
   }
   if (device.gpu?.features.has("fragments") && fitsFragments(slice)) {
     return fragmentTilings(device, slice, tokens);
   }
-  if (!device.software || !device.gpu?.features.has("subgroups")) {
-    return tileTilings(device, slice, tokens);
-  }
-  return quadsOf(device, slice, tokens);
+  return tileTilings(device, slice, tokens);
+}
+
+/** Whether a product with one token can gate what it makes: strips cannot. */
+export function gates(device: Device, slice: Slice): boolean {
+  return !inStrips(device, "matvec", slice, 1);
+}
+
+/**
+ * Whether a CPU whose lanes can hand sums round takes a product in strips. Only of a single token its
+ * narrow vectors (SwiftShader) have had enough to do with dense rows.
+ */
+function inStrips(device: Device, kind: ProductKind, slice: Slice, tokens: number): boolean {
+  const features = device.gpu?.features;
+  if (!device.software || !features?.has("subgroups")) return false;
+  if (kind === "matmul") return true;
+  const name = matvecName(device, slice);
+  return name === "matvec" || (name === "dense_matvec" && (features.has("octets") || tokens > 1));
 }
 
 /**
@@ -125,24 +138,17 @@ function workgroupBytes(
   return sums + stage + table;
 }
 
-/** Tokens from which on packed weights are worth being made f32 first, on CPUs with narrow vectors. */
-const MANY_TOKENS = 32;
-
 /** Sums that a lane can keep: rows times tokens. */
 const MOST_SUMS = 16;
 
-/**
- * A CPU wants lanes as wide as its vectors, and many rows to each load of activations. Octets add up
- * packed rows together, so there no line is narrower.
- */
-function softwareShapes({ gpu }: Device, packed: boolean): MatvecShape[] {
+/** A CPU wants lanes as wide as its vectors, and many rows to each load of activations. */
+function softwareShapes(packed: boolean): MatvecShape[] {
   const talls = packed ? [16, 8, 4] : [8, 16, 4];
-  const together = packed && gpu?.features.has("octets");
   return [
     ...talls.map((tall) => ({ lines: 1, span: 8, tall })),
     { lines: 1, span: 16, tall: 8 },
     { lines: 2, span: 8, tall: 8 },
-    ...(together ? [] : [{ lines: 2, span: 4, tall: 8 }]),
+    { lines: 2, span: 4, tall: 8 },
     { lines: 1, span: 32, tall: 8 },
   ];
 }
@@ -199,7 +205,6 @@ function fitsHalves({ reach }: Slice): boolean {
 }
 
 function matvecTiling(
-  device: Device,
   { packed, byteLevels }: Slice,
   shape: MatvecShape,
   name: KernelName,
@@ -213,7 +218,6 @@ function matvecTiling(
     constants: packed
       ? {
         ...common,
-        ...(name === "matvec" && lookedUp(device)),
         ...(name === "matvec_bytes" && { STEPS: byteLevels!.steps, RUN: byteLevels!.run ? 1 : 0 }),
         STAGED: staged ? 1 : 0,
         ...(copies && name !== "matvec_bytes" && { COPIES: copies }),
@@ -223,25 +227,38 @@ function matvecTiling(
   };
 }
 
+/** Workgroups that leave no core of a CPU waiting for another for long. */
+const BUSY_CORES = 16;
+
+/** Tokens from which on 16 at once, a fifth quicker than eight, are worth twice the time to compile. */
+const MANY_TOKENS = 32;
+
+/** Sums that a workgroup keeps in strips: four bytes each, of the 16 KiB that every device has. */
+const MOST_KEPT = 4096;
+
 /**
- * Eight rows a lane, and no more tokens than pay: vectors of eight (lavapipe) do best with eight, narrower
- * ones (SwiftShader) with 16, and give each lane levels of its own. With narrow vectors decoding costs as
- * much as multiplying, so for many tokens packed weights are made f32 once, by `dense_matmul_quads`.
+ * A lane to a unit of columns, as many tokens as there are up to 16, and so many rows that to take
+ * columns of activations is little beside them.
  */
-function quadsOf(device: Device, { packed, constants }: Slice, tokens: number): Tiling[] {
-  const WORKGROUP = lanes(device);
+function stripTilings(device: Device, { rows, packed }: Slice, tokens: number): Tiling[] {
   const wide = device.gpu!.features.has("octets");
-  const usual = tokens <= 4 ? 4 : tokens <= 8 || wide ? 8 : 16;
-  const sizes = [usual, ...[4, 8, 16].filter((one) => one !== usual && one < 2 * tokens)];
-  const widened = packed && !wide && tokens >= MANY_TOKENS && constants.COLS % 8 === 0;
-  const of = (name: KernelName, more = {}) =>
-    sizes.map((TOKENS): Tiling => {
-      const common = { WORKGROUP, TOKENS, ...(wide && { OCTETS: 1 }) };
-      return { name, rows: 8 * WORKGROUP, tokens: TOKENS, constants: { ...common, ...more } };
-    });
+  const fitting = [1, 2, 4].find((most) => most >= tokens) ?? (tokens < MANY_TOKENS ? 8 : 16);
+  const workgroups = (EACH: number) => Math.ceil(rows / EACH) * Math.ceil(tokens / fitting);
+  const usual = [256, 128, 64].find((EACH) => workgroups(EACH) >= BUSY_CORES) ?? 32;
+  const of = (TOKENS: number, EACH: number): Tiling => {
+    const constants = { WORKGROUP: wide ? 8 : 4, TOKENS, EACH };
+    return packed ? { name: "matmul_strips", rows: EACH, tokens: TOKENS, constants } : {
+      name: "dense_matmul_strips",
+      rows: EACH,
+      tokens: TOKENS,
+      constants: { ...constants, APART: wide ? 1 : 0 },
+    };
+  };
+  const others = [16, 32, 64, 128, 256, 512].filter((EACH) => EACH * fitting <= MOST_KEPT);
   return [
-    ...(widened || !packed ? of("dense_matmul_quads") : []),
-    ...(packed ? of("matmul_quads", { ...lookedUp(device), OWN_LEVELS: wide ? 0 : 1 }) : []),
+    of(fitting, usual),
+    ...others.filter((EACH) => EACH !== usual).map((EACH) => of(fitting, EACH)),
+    ...(fitting > 8 ? [of(8, usual), of(8, 2 * usual)] : []),
   ];
 }
 
@@ -316,11 +333,6 @@ function fragmentTilings(
     of(128, Math.max(16, usual / 2), 2),
   ];
   return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
-}
-
-/** Where lanes of eight hold levels between them, looking magnitudes up is quicker than moving bits. */
-function lookedUp({ gpu }: Device): Record<string, number> {
-  return gpu?.features.has("octets") ? { LOOKED_UP: 1 } : {};
 }
 
 /** Lanes of a workgroup on this device. */

@@ -50,8 +50,8 @@ const RECORDED: Record<string, string> = {
   byte_tokens: "product",
   halve_tokens: "product",
   join: "product",
-  matmul_quads: "tiling",
-  dense_matmul_quads: "tiling",
+  matmul_strips: "tiling",
+  dense_matmul_strips: "tiling",
   embed: "gpu_ops",
   embed_packed: "gpu_ops",
   rms_norm: "gpu_ops",
@@ -80,8 +80,8 @@ const SPECIFIED: Record<string, string> = {
   matvec_fast: "matvec",
   matvec_bytes: "matvec",
   join: "matvec",
-  matmul_quads: "matmul",
-  dense_matmul_quads: "denseMatmul",
+  matmul_strips: "matmul",
+  dense_matmul_strips: "denseMatmul",
 };
 
 const TOP_LEVEL = [

@@ -60,7 +60,7 @@ test("each kernel file is a kernel, each part belongs to one", async () => {
 });
 
 test("without features only portable parts are taken", () => {
-  const needing = /_quads$|_matrix$|^matvec_fast$|^self_test_half$/;
+  const needing = /_quads$|_strips$|_matrix$|^matvec_fast$|^self_test_half$/;
   for (const name of kernelNames.filter((name) => !needing.test(name))) {
     assert.equal(kernelCombinations(name, new Set()).length, 1);
     assert.doesNotMatch(kernelFor(name, new Set()).code, /enable /);
@@ -69,8 +69,9 @@ test("without features only portable parts are taken", () => {
 
 test("subgroups are used where the device has them", () => {
   assert.match(kernelFor("rms_norm", new Set(["subgroups"])).code, /^enable subgroups;/);
-  assert.match(kernelFor("matvec", new Set(["subgroups", "octets"])).code, /^enable subgroups;/);
-  assert.doesNotMatch(kernelFor("matvec", new Set(["subgroups"])).code, /enable /);
+  const held = (features: string[]) => kernelFor("matmul_strips", new Set(features)).code;
+  assert.match(held(["subgroups", "octets"]), /subgroupShuffle\(held/);
+  assert.doesNotMatch(held(["subgroups"]), /subgroupShuffle\(held/);
 });
 
 /** What a part takes from its kernel or from another part, as its header says under `needs:`. */
@@ -136,17 +137,17 @@ fn add_unit(recent: f32, sum: f32, token: u32) -> f32 { return recent + sum * f3
   table: "parts/weights",
   half_table: "parts/weights",
   byte_table: "parts/weights",
-  quads: `override ROW_FOURS: u32;
+  levels: "parts/weights",
+  strips: `override ROWS: u32;
+override UNITS: u32;
 @group(0) @binding(6) var<storage, read> bias: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
 @group(0) @binding(8) var<storage, read> x: array<vec4f>;
 @group(0) @binding(9) var<uniform> step: vec4u;
+fn add_unit(row: u32, unit: u32) { add_eight(0u, vec4f(f32(row)), vec4f(f32(unit))); }
 fn finished(row: u32, sum: f32) -> f32 { return sum; }
-fn spread(mine: vec4f) -> mat4x4f { return mat4x4f(mine, mine, mine, mine); }
-fn opposite(mine: vec4f) -> vec4f { return mine; }
 `,
   weights: `fn lookup(word: u32, k: u32) -> vec2f { return vec2f(f32(word >> k)); }
-fn magnitude_of(word: u32) -> f32 { return f32(word); }
 `,
 };
 

@@ -37,17 +37,13 @@ import {
 /** Something that must hold on a device. */
 export type Claim = (device: Device) => Promise<void>;
 
-export const matvec = (name: string, batch = 1): Claim => (device) =>
-  matvecAgrees(device, weights(5, 93, name, 16), { batch });
-/** The same where bits are moved, not looked up: subgroups narrower than eight. */
-export const byBits = (name: string): Claim => (device) => matvec(name)(asNarrow(device));
-export const longMatvec: Claim = (device) =>
-  matvecAgrees(device, weights(4, 8192, "fp4-asym", 256));
-/** The same where a lane keeps the sums of all its rows. */
-export const narrowMatvec: Claim = (device) => longMatvec(asNarrow(device));
 export const plain = (device: Device): Device => {
   return { ...device, gpu: { ...device.gpu!, features: new Set<string>() } };
 };
+export const matvec = (name: string, batch = 1): Claim => (device) =>
+  matvecAgrees(plain(device), weights(5, 93, name, 16), { batch });
+export const longMatvec: Claim = (device) =>
+  matvecAgrees(plain(device), weights(4, 8192, "fp4-asym", 256));
 export const matmul = (name: string, batch = 3): Claim => (device) =>
   matmulAgrees(plain(device), weights(33, 93, name, 16), batch);
 export const longMatmul: Claim = (device) =>
@@ -55,25 +51,23 @@ export const longMatmul: Claim = (device) =>
 /** Tiles of a GPU whose columns are shared out. */
 export const tilesInParts: Claim = (device) =>
   matmulAgrees(asGpu(device), weights(5, 1100, "fp4-asym", 64), 3, { biased: true });
-export const quads = (name: string, batch = 3): Claim => (device) =>
+export const strips = (name: string, batch = 3): Claim => (device) =>
   matmulAgrees(device, weights(33, 93, name, 16), batch);
-export const longQuads: Claim = (device) =>
+/** Of one token, or two. */
+export const fewInStrips = (batch: number): Claim => (device) =>
+  matvecAgrees(device, weights(33, 93, "fp4-asym", 16), { batch });
+export const longStrips: Claim = (device) =>
   matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3);
-/** Two groups that scales are loaded for ahead of their units. */
-export const longGroups: Claim = (device) =>
-  matmulAgrees(device, weights(4, 250, "fp4-asym", 128), 3);
-export const bigQuads: Claim = (device) =>
-  matmulAgrees(device, weights(130, 300, "fp4-sym", 256), 3);
-export const biasedQuads: Claim = (device) =>
+export const biasedStrips: Claim = (device) =>
   matmulAgrees(device, weights(4, 4500, "fp4-sym", 256), 3, { biased: true });
-/** The same where lanes look levels up in arrays of their own: subgroups narrower than eight. */
-export const narrowQuads = (name: string, batch = 3): Claim => (device) =>
-  quads(name, batch)(asNarrow(device));
-/** Weights that are made f32 first, in two runs of rows. */
-export const widened: Claim = (device) =>
-  matmulAgrees(asNarrow(device), weights(70, 72, "nf4-asym", 32), 33, { biased: true });
+/** On subgroups narrower than eight, where levels are arithmetic. */
+export const narrowStrips = (name: string, batch = 3): Claim => (device) =>
+  strips(name, batch)(asNarrow(device));
 export const dequantise: Claim = (device) =>
   dequantiseAgrees(device, weights(5, 93, "fp4-asym", 16));
+/** More than all lanes make at once. */
+export const longDequantise: Claim = (device) =>
+  dequantiseAgrees(device, weights(70, 93, "fp4-asym", 16));
 export const coded =
   (name: string, scales: string, product: typeof matvecAgrees = matvecAgrees): Claim => (device) =>
     product(device, weights(5, 93, name, 16, scales));
@@ -81,8 +75,11 @@ export const three = (as: (device: Device) => Device): typeof matvecAgrees => (d
   matmulAgrees(as(device), q, 3);
 export const dense = (dtype: "F32" | "F16" | "BF16", batch = 1, cols = 93): Claim => (device) =>
   denseAgrees(device, denseWeights(5, cols, dtype), batch);
+/** One token where no lanes can hand sums round. */
+export const denseMatvec = (cols = 93): Claim => (device) =>
+  denseAgrees(plain(device), denseWeights(5, cols, "F16"), 1);
 export const flushing: Claim = (device) =>
-  byBits("fp4-asym")({ ...device, gpu: { ...device.gpu!, f16Subnormals: false } });
+  matvec("fp4-asym")({ ...device, gpu: { ...device.gpu!, f16Subnormals: false } });
 export const treeReduction: Claim = (device) => network("llama")(plain(device));
 /** As on a GPU: activations staged, four lines a workgroup, more lanes than units. */
 export const staged = (name: string, batch = 1): Claim => (device) =>
@@ -104,6 +101,7 @@ export const slices: Claim = async (device) => {
 export const moments: Claim = (device) => gramAgrees(device, [19, 40, 64]);
 
 /** A whole small network against the oracle: its own kernels are broken one by one. */
+export const plainSlices: Claim = (device) => slices(plain(device));
 export const network =
   (name: string, act: "all" | "steps" | "top" | "losses" = "all"): Claim => async (device) => {
     const config = { ...CONFIGS[name], num_hidden_layers: 1 };
@@ -134,6 +132,7 @@ export const network =
 /** The same as a GPU runs it. */
 export const asGpuNetwork = (name: string): Claim => (device) => network(name)(asGpu(device));
 /** Heads of two lanes on a GPU. */
+export const plainSteps: Claim = (device) => network("llama", "steps")(plain(device));
 export const HEADS_OF_20 = "qwen3, q and k norms";
 const IDS = [1, 7, 100, 23, 23, 54, 0, 99, 12, 40, 3, 77, 8, 61, 5, 2, 90, 31, 44];
 

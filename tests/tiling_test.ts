@@ -36,7 +36,7 @@ test("tiles share out their columns where they are too few, of 256 and more", as
   assert.equal(parts(4096, 4096, 8, true), 1);
 });
 
-test("tilingOf() takes a kernel for CPUs no wider than the batch and the vectors want", async () => {
+test("tilingOf() takes strips for CPUs, no wider than the batch", async () => {
   const { gpu: _, ...cpu } = await openDevice({ binding: "cpu" });
   const tokensOf = (features: string[], tokens: number) => {
     const device = {
@@ -45,8 +45,8 @@ test("tilingOf() takes a kernel for CPUs no wider than the batch and the vectors
     } as unknown as Device;
     return tilingOf(device, "matmul", slice, tokens).tokens;
   };
-  assert.deepEqual([3, 5, 9].map((tokens) => tokensOf(["subgroups"], tokens)), [4, 8, 16]);
-  assert.deepEqual([3, 5, 9].map((tokens) => tokensOf(["subgroups", "octets"], tokens)), [4, 8, 8]);
+  const chosen = [1, 2, 3, 5, 31, 32].map((tokens) => tokensOf(["subgroups"], tokens));
+  assert.deepEqual(chosen, [1, 2, 4, 8, 8, 16]);
   assert.equal(tokensOf([], 9), 16); // no subgroups: the register tile
 });
 
@@ -102,6 +102,24 @@ for (const software of [true, false]) {
 
 const [first] = present; // large tiles compile slowly where a CPU plays the GPU
 const reason = repeated ?? (first ? null : "no device is present");
+
+testUnless(
+  reason,
+  "every way to cut up a matmul that a CPU has agrees with the reference",
+  async () => {
+    const q = weights(70, 600, "nf4-asym", 16);
+    const device = { ...first.device!, software: true };
+    const { choices } = device.gpu!;
+    const { slices: [slice], free } = await load(device, q);
+    const class_ = classOf("matmul", slice, 40);
+    for (const tiling of candidatesOf(device, "matmul", slice, 40)) {
+      choices.set(class_, labelOf(tiling));
+      await matmulAgrees(device, q, 40, { biased: true });
+    }
+    choices.delete(class_);
+    free();
+  },
+);
 
 testUnless(reason, "every register tile that a GPU has agrees with the reference", async () => {
   const plain = asGpu(first.device!), { choices } = plain.gpu!;

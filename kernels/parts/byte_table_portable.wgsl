@@ -12,8 +12,7 @@
 // Four bytes are columns 0, 2, 4, 6 of a word or 1, 3, 5, 7; IN_ORDER they are 0 .. 3 or 4 .. 7. RUN, codes
 // are whole numbers themselves, which needs no table.
 // needs:    parts/weights; load_table() by all lanes together before bytes8()
-// gives:    bytes8(): levels of a word; step_factor(): of their unit; lookup() and magnitude_of() for
-//           parts/weights
+// gives:    bytes8(): levels of a word; step_factor(): of their unit; lookup() for parts/weights
 
 override STEPS: f32 = 1.0; // bytes a unit of level: a power of two
 override RUN: bool = false; // whether level k of a table of 16 is level 0 + k
@@ -29,10 +28,6 @@ var<workgroup> seconds: array<u32, ENTRIES>;
 
 fn table_level(code: u32) -> f32 {
   return codebook.levels[code / 4u][code % 4u];
-}
-
-fn magnitude_of(word: u32) -> f32 {
-  return table_level(word & select(3u, 7u, DECODE == 0u)) * 0x1p-14;
 }
 
 fn lookup(word: u32, k: u32) -> vec2f {

@@ -35,10 +35,6 @@ fn level_pair(word: u32, k: u32) -> u32 {
   return table[extractBits(word, 2u * BITS * k, 2u * BITS) * COPIES + copy];
 }
 
-fn magnitude_of(word: u32) -> f32 {
-  return table_level(word & select(3u, 7u, DECODE == 0u)) * 0x1p-14;
-}
-
 fn lookup(word: u32, k: u32) -> vec2f {
   return unpack2x16float(level_pair(word, k));
 }

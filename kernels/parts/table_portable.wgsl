@@ -3,8 +3,7 @@
 // The table is of pairs, as two neighbouring codes are looked up at once; or, SINGLY, of single levels:
 // twice the lookups, but all 16 levels lie in banks of their own, so that lanes do not wait for one another.
 // needs:    parts/weights; load_table() by all lanes together before lookup()
-// gives:    lookup(): levels of two codes; magnitude_of(): |level| of a bit decode's low bits, decoded;
-//           both anywhere
+// gives:    lookup(): levels of two codes, anywhere
 
 override COPIES: u32 = 1;  // of the table, so that fewer lanes meet in a bank: a power of two, 16 at most
 
@@ -29,11 +28,6 @@ fn load_table(lane: u32, lanes: u32) {
     }
   }
   workgroupBarrier();
-}
-
-// |level| 2^-14 of the magnitude bits at the low end of a word: codes below 8 are magnitudes.
-fn magnitude_of(word: u32) -> f32 {
-  return table_level(word & select(3u, 7u, DECODE == 0u)) * 0x1p-14;
 }
 
 fn table_level(code: u32) -> f32 {

@@ -9,7 +9,7 @@
 // A level here is `decoded`: times 2^-14 for the bit decodes, which move a code's bits into an f16.
 // codebook.factor makes up for it, and for the matrix's scaleExponent, once a sum. A coded scale is
 // without the factor of its row or tensor too: row_factor() joins once a sum as well.
-// needs:    a part `table`: load_table() before decode8(), lookup() and magnitude_of() with it
+// needs:    lookup() of a part `table` or `levels`, for decode8() of a table
 // spec:     unpackRow() in lib/pack.ts, storedPair() in lib/pack_scales.ts
 
 override ROWS: u32;
@@ -19,7 +19,6 @@ override BITS: u32;                    // 3 or 4
 override DECODE: u32;                  // 0 e2m1, 1 e2m0, 2 table
 override SCALING: u32;                 // 0 one scale, 1 a scale a side, 2 scale and zero-point
 override F16_SUBNORMALS: bool = true;  // whether unpack2x16float keeps them
-override LOOKED_UP: bool = false;      // whether bit decodes, too, look magnitudes up
 override SCALE_BITS: u32 = 16u;        // of a scale: 16 f16, 8 or 4 a code
 override SCALE_SHIFT: u32 = 0u;        // brings a code's bits to their place in an f32
 override SCALE_START: u32 = 0u;        // is added there
@@ -131,43 +130,8 @@ fn half(bits: u32) -> f32 {
   return select(1.0, -1.0, bits > 0x7fffu) * select(normal, small, magnitude < 2u);
 }
 
-// Decoded magnitudes of the eight codes of a word, by a bit decode that is looked up.
-fn magnitudes8(word: u32) -> Eight {
-  if (DECODE == 0u) {
-    return Eight(
-      vec4f(magnitude_of(word >> 9u), magnitude_of(word >> 25u), magnitude_of(word >> 6u), magnitude_of(word >> 22u)),
-      vec4f(magnitude_of(word >> 3u), magnitude_of(word >> 19u), magnitude_of(word), magnitude_of(word >> 16u)),
-    );
-  }
-  return Eight(
-    vec4f(magnitude_of(word >> 10u), magnitude_of(word >> 26u), magnitude_of(word >> 8u), magnitude_of(word >> 24u)),
-    vec4f(magnitude_of(word >> 2u), magnitude_of(word >> 18u), magnitude_of(word), magnitude_of(word >> 16u)),
-  );
-}
-
-// Their signs, as bit 31.
-struct Signs {
-  lo: vec4u,
-  hi: vec4u,
-}
-
-fn signs8(word: u32) -> Signs {
-  let lo = select(vec4u(16u, 0u, 18u, 2u), vec4u(16u, 0u, 19u, 3u), DECODE == 0u);
-  let hi = select(vec4u(24u, 8u, 26u, 10u), vec4u(17u, 1u, 18u, 2u), DECODE == 0u);
-  return Signs((vec4u(word) << lo) & vec4u(0x80000000u), (vec4u(word) << hi) & vec4u(0x80000000u));
-}
-
-fn signed(size: vec4f, signs: vec4u) -> vec4f {
-  return bitcast<vec4f>(bitcast<vec4u>(size) ^ signs);
-}
-
 // Decoded levels of the eight codes of a word.
 fn decode8(word: u32) -> Eight {
-  if (LOOKED_UP && DECODE != 2u) {
-    let sizes = magnitudes8(word);
-    let signs = signs8(word);
-    return Eight(signed(sizes.lo, signs.lo), signed(sizes.hi, signs.hi));
-  }
   if (DECODE == 0u) {
     return Eight(
       vec4f(halves(word & 0x8e008e00u), halves((word << 3u) & 0x8e008e00u)),
@@ -191,7 +155,7 @@ fn decode8(word: u32) -> Eight {
 
 // Decoded level x scale, which of two scales by the level's sign; `factor` is still to come.
 fn weigh(level: vec4f, scale: vec2f) -> vec4f {
-  if (SCALING == 1u) { return level * select(vec4f(scale.y), vec4f(scale.x), level >= vec4f(0.0)); }
+  if (SCALING == 1u) { return level * select(vec4f(scale.x), vec4f(scale.y), bitcast<vec4i>(level) < vec4i(0)); }
   if (SCALING == 2u) { return (level - scale.y) * scale.x; }
   return level * scale.x;
 }

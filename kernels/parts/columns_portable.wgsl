@@ -4,7 +4,7 @@
 // unit of TALL rows. STAGED, the workgroup first copies the units of a step to workgroup memory, since
 // lanes that each read 128 bytes at a stride of 128 waste most of what a cache of a GPU hands out; a CPU
 // does not care. Sums go up in steps (what a kernel sums of a unit, 8 units, all units of a lane, 8 lanes,
-// all; or the 8 lanes first) so that rounding does not grow with COLS.
+// all) so that rounding does not grow with COLS.
 //
 // needs:    parts/weights, a part with load_table(), parts/lines, a part `rows`, and of the kernel
 //             Piece, PIECES                     an alias of vec4f or vec4u, and how many a unit has
@@ -74,10 +74,10 @@ fn walk(block: u32, part: u32, lane: u32) {
       take_tokens(first + across, STRIDE * across);
       let unit = min(first + across, UNITS - 1u);
       for (var r = 0u; r < TALL; r++) {
-        let start = start_of(line, r);
+        let start = start_of(r);
         let words = unit_at(start.x + unit);
         for (var token = 0u; token < BATCH; token++) {
-          add_sum(token * TALL + r, unit_sum(words, start.y, unit, token), token, lane);
+          add_sum(token * TALL + r, unit_sum(words, start.y, unit, token), token);
         }
       }
       if (STAGED) { workgroupBarrier(); }
@@ -90,7 +90,7 @@ fn walk(block: u32, part: u32, lane: u32) {
     var factor = 1.0;
     if (SCALE_BITS < 16u) { factor = row_factor(row_of(line, r)); }
     for (var token = 0u; token < BATCH; token++) {
-      leave(lane, r, token, total_of(token * TALL + r, lane) * factor_of(token) * factor);
+      leave(lane, r, token, total_of(token * TALL + r) * factor_of(token) * factor);
     }
   }
 }

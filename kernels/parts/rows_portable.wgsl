@@ -15,11 +15,11 @@ fn take_rows(line: u32) {
   }
 }
 
-fn start_of(_line: u32, r: u32) -> vec2u {
+fn start_of(r: u32) -> vec2u {
   return starts[r];
 }
 
-fn add_sum(i: u32, sum: f32, token: u32, _lane: u32) {
+fn add_sum(i: u32, sum: f32, token: u32) {
   recent[i] = add_unit(recent[i], sum, token);
 }
 
@@ -30,6 +30,6 @@ fn raise_sums() {
   }
 }
 
-fn total_of(i: u32, _lane: u32) -> f32 {
+fn total_of(i: u32) -> f32 {
   return total[i];
 }

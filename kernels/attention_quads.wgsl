@@ -6,7 +6,7 @@
 //   step       tokens, position, -, -             u32   a uniform: position is that of the first token
 //
 // Token t sees positions up to its own, step.y + t, and with WINDOW > 0 only the last WINDOW of them.
-// A lane is a token. As in parts/quads a load costs such devices much and a swap little: sixteen
+// A lane is a token. As in parts/strips a load costs such devices much and a swap little: sixteen
 // positions at a time, a lane loads the keys of four, one of each four, and its quad hands them round;
 // then values likewise. So a position belongs to component c of a lane's scores that is its own place
 // in the four ^ c. Maximum and sum run along (online softmax). No workgroup memory, no barrier.

@@ -35,10 +35,6 @@ fn place_w(w: array<Eight, 2>, at: u32) {
   }
 }
 
-fn finished(row: u32, sum: f32) -> f32 {
-  return sum;
-}
-
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) block: vec3u,

@@ -44,11 +44,6 @@ fn add_unit(row: u32, unit: u32) {
   }
 }
 
-// A sum with what is still to be multiplied.
-fn finished(_row: u32, sum: f32) -> f32 {
-  return sum;
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) block: vec3u,

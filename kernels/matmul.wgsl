@@ -37,13 +37,6 @@ fn place_w(w: Fetched, at: u32) {
   }
 }
 
-// A sum with what is still to be multiplied.
-fn finished(row: u32, sum: f32) -> f32 {
-  let whole = sum * codebook.factor.x * codebook.factor.y;
-  if (SCALE_BITS < 16u) { return whole * row_factor(row); }
-  return whole;
-}
-
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) block: vec3u,

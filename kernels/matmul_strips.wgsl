@@ -60,13 +60,6 @@ fn add_unit(row: u32, unit: u32) {
   add_word(3u, words.w, second);
 }
 
-// A sum with what is still to be multiplied.
-fn finished(row: u32, sum: f32) -> f32 {
-  let whole = sum * codebook.factor.x * codebook.factor.y;
-  if (SCALE_BITS < 16u) { return whole * row_factor(row); }
-  return whole;
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) block: vec3u,

@@ -60,7 +60,7 @@ export function launchesOf(
   const tiling = wholeUnlessFitting(device, product, chosen);
   const { slice, tokens, x, outRows, step } = product;
   if (tiling.constants.SUBGROUPS) return fragmentLaunches(device, product, tiling);
-  const few = product.kind === "matvec" && !tiling.constants.EACH;
+  const few = "SPAN" in tiling.constants; // by parts/lines, for one token or two
   const split = tiling.constants.SPLIT ?? 1;
   const bias = product.bias ?? product.unused;
   const y = split > 1 ? product.room("parts", 4 * split * tokens * outRows) : product.y;

@@ -245,15 +245,12 @@ function stripTilings(device: Device, { rows, packed }: Slice, tokens: number): 
   const fitting = [1, 2, 4].find((most) => most >= tokens) ?? (tokens < MANY_TOKENS ? 8 : 16);
   const workgroups = (EACH: number) => Math.ceil(rows / EACH) * Math.ceil(tokens / fitting);
   const usual = [256, 128, 64].find((EACH) => workgroups(EACH) >= BUSY_CORES) ?? 32;
-  const of = (TOKENS: number, EACH: number): Tiling => {
-    const constants = { WORKGROUP: wide ? 8 : 4, TOKENS, EACH };
-    return packed ? { name: "matmul_strips", rows: EACH, tokens: TOKENS, constants } : {
-      name: "dense_matmul_strips",
-      rows: EACH,
-      tokens: TOKENS,
-      constants: { ...constants, APART: wide ? 1 : 0 },
-    };
-  };
+  const of = (TOKENS: number, EACH: number): Tiling => ({
+    name: packed ? "matmul_strips" : "dense_matmul_strips",
+    rows: EACH,
+    tokens: TOKENS,
+    constants: { WORKGROUP: wide ? 8 : 4, TOKENS, EACH, ...(!packed && { APART: wide ? 1 : 0 }) },
+  });
   const others = [16, 32, 64, 128, 256, 512].filter((EACH) => EACH * fitting <= MOST_KEPT);
   return [
     of(fitting, usual),

@@ -32,7 +32,10 @@ export interface Timer {
   free(): void;
 }
 
-/** Share of the shortest known time that may be rested through: no run is that much shorter at once. */
+/**
+ * Share of the shortest known time that may be rested through: no run is that much shorter at once.
+ * `waitPatiently()` rests longer, and now and then too long, which would be told as time.
+ */
 export const RESTED = 0.7;
 
 const QUERY_RESOLVE = 0x0200;

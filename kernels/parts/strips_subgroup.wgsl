@@ -6,10 +6,9 @@
 // Of a row each lane then has a part of every token's sum; by swaps, which are one instruction, each lane
 // becomes the whole of one of them. Of one token or two, several rows come to the lanes of a subgroup.
 // Sums go up in steps (8, 32, WORKGROUP units, 64 units, all), which bounds rounding.
-// needs:    WORKGROUP the lanes of a subgroup, 4 or 8; bound x, bias, y and step, and of the kernel
-//             ROWS, UNITS          of W
+// needs:    WORKGROUP the lanes of a subgroup, 4 or 8; bound x, bias, y and step; UNITS of W;
+//           ROWS and finished() of parts/weights or parts/dense; and of the kernel
 //             add_unit(row, unit)  hands the eight fours of a unit's columns to add_eight(), in pairs
-//             finished(row, sum)   a sum with what is still to be multiplied
 // gives:    walk() for the tile of a workgroup: rows FIRST_ROW .. FIRST_ROW + ROWS of y, or added to where
 //           ADD; add_eight()
 

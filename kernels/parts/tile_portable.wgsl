@@ -6,10 +6,9 @@
 // Of SPLIT workgroups each takes a run of the steps of the same tile and leaves a sum of its own,
 // y [SPLIT, MOST, OUT_ROWS], for kernels/join.wgsl.
 // Sums go up in steps (8, 4 eights, 16 steps, all), which bounds rounding.
-// needs:    bound x, bias, y and step, and of the kernel
+// needs:    bound x, bias, y and step; finished() of parts/weights or parts/dense; and of the kernel
 //             fetch(row, unit, half)   what there is in memory of 16 columns, half a unit, of a row
 //             place_w(fetched, at)     those as four vec4f from tile_w[at] on
-//             finished(row, sum)       a sum with what is still to be multiplied
 // gives:    place_of() the tile that is mine, walk() it, write() it: rows FIRST_ROW .. FIRST_ROW + rows of
 //           y, or added to where ADD
 

@@ -159,3 +159,10 @@ fn weigh(level: vec4f, scale: vec2f) -> vec4f {
   if (SCALING == 2u) { return (level - scale.y) * scale.x; }
   return level * scale.x;
 }
+
+// A sum of weighed levels over a row with what is still to be multiplied.
+fn finished(row: u32, sum: f32) -> f32 {
+  let whole = sum * codebook.factor.x * codebook.factor.y;
+  if (SCALE_BITS < 16u) { return whole * row_factor(row); }
+  return whole;
+}

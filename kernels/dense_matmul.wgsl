@@ -9,7 +9,7 @@
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
 // dispatch: SPLIT workgroups a tile of parts/tile, tiles of rows first, folded over x and y
-// parts:    dense, tile
+// parts:    dense, place, tile
 // spec:     denseMatmul() in lib/linear_reference.ts
 
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -41,8 +41,8 @@ fn main(
   @builtin(num_workgroups) blocks: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let mine = place_of(block.y * blocks.x + block.x, ROWS);
+  let mine = place_of(block.y * blocks.x + block.x);
   if (mine.live == 0u) { return; } // uniform over the workgroup
-  walk(mine, ROWS, (COLS + 31u) / 32u, lane);
-  write(mine, ROWS, lane);
+  walk(mine, (COLS + 31u) / 32u, lane);
+  write(mine, lane);
 }

@@ -9,7 +9,7 @@
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64: each weight takes its own side's scale
 // dispatch: SPLIT workgroups a tile of parts/tile, tiles of rows first, folded over x and y
-// parts:    weights, table, tile
+// parts:    weights, table, place, tile
 // spec:     matmul() in lib/linear_reference.ts
 
 @group(0) @binding(4) var<storage, read> x: array<vec4f>;
@@ -44,8 +44,8 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   load_table(lane, LANES);
-  let mine = place_of(block.y * blocks.x + block.x, ROWS);
+  let mine = place_of(block.y * blocks.x + block.x);
   if (mine.live == 0u) { return; } // uniform over the workgroup
-  walk(mine, ROWS, UNITS, lane);
-  write(mine, ROWS, lane);
+  walk(mine, UNITS, lane);
+  write(mine, lane);
 }

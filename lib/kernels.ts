@@ -10,6 +10,7 @@ import attentionQuads from "../kernels/attention_quads.wgsl" with { type: "text"
 import attentionTile from "../kernels/attention_tile.wgsl" with { type: "text" };
 import byteTokens from "../kernels/byte_tokens.wgsl" with { type: "text" };
 import denseMatmul from "../kernels/dense_matmul.wgsl" with { type: "text" };
+import denseMatmulBroadcast from "../kernels/dense_matmul_broadcast.wgsl" with { type: "text" };
 import denseMatmulMatrix from "../kernels/dense_matmul_matrix.wgsl" with { type: "text" };
 import denseMatmulStrips from "../kernels/dense_matmul_strips.wgsl" with { type: "text" };
 import denseMatvec from "../kernels/dense_matvec.wgsl" with { type: "text" };
@@ -20,6 +21,7 @@ import gramKernel from "../kernels/gram.wgsl" with { type: "text" };
 import halveTokens from "../kernels/halve_tokens.wgsl" with { type: "text" };
 import joinParts from "../kernels/join.wgsl" with { type: "text" };
 import matmul from "../kernels/matmul.wgsl" with { type: "text" };
+import matmulBroadcast from "../kernels/matmul_broadcast.wgsl" with { type: "text" };
 import matmulMatrix from "../kernels/matmul_matrix.wgsl" with { type: "text" };
 import matmulStrips from "../kernels/matmul_strips.wgsl" with { type: "text" };
 import matvec from "../kernels/matvec.wgsl" with { type: "text" };
@@ -35,12 +37,14 @@ import siluMul from "../kernels/silu_mul.wgsl" with { type: "text" };
 import tokenLoss from "../kernels/token_loss.wgsl" with { type: "text" };
 import top from "../kernels/top.wgsl" with { type: "text" };
 import widenCache from "../kernels/widen_cache.wgsl" with { type: "text" };
+import broadcast from "../kernels/parts/broadcast_portable.wgsl" with { type: "text" };
 import byteTable from "../kernels/parts/byte_table_portable.wgsl" with { type: "text" };
 import cache from "../kernels/parts/cache_portable.wgsl" with { type: "text" };
 import columns from "../kernels/parts/columns_portable.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
 import fragments from "../kernels/parts/fragments_matrix.wgsl" with { type: "text" };
 import halfTable from "../kernels/parts/half_table_f16.wgsl" with { type: "text" };
+import place from "../kernels/parts/place_portable.wgsl" with { type: "text" };
 import reduce from "../kernels/parts/reduce_portable.wgsl" with { type: "text" };
 import reduceSubgroup from "../kernels/parts/reduce_subgroup.wgsl" with { type: "text" };
 import rows from "../kernels/parts/rows_portable.wgsl" with { type: "text" };
@@ -82,7 +86,9 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   columns: { portable: columns },
   rows: { portable: rows },
   cache: { portable: cache },
+  place: { portable: place },
   tile: { portable: tile },
+  broadcast: { portable: broadcast },
   fragments: { matrix: fragments },
   strips: { subgroup: strips },
   swaps: { subgroup: swaps },
@@ -96,14 +102,16 @@ const KERNELS = {
   byte_tokens: { text: byteTokens, parts: [] },
   halve_tokens: { text: halveTokens, parts: [] },
   join: { text: joinParts, parts: [] },
-  matmul: { text: matmul, parts: ["weights", "table", "tile"] },
-  matmul_matrix: { text: matmulMatrix, parts: ["weights", "half_table", "fragments"] },
+  matmul: { text: matmul, parts: ["weights", "table", "place", "tile"] },
+  matmul_broadcast: { text: matmulBroadcast, parts: ["weights", "table", "place", "broadcast"] },
+  matmul_matrix: { text: matmulMatrix, parts: ["weights", "half_table", "place", "fragments"] },
   matmul_strips: { text: matmulStrips, parts: ["weights", "levels", "strips"] },
-  dense_matmul_matrix: { text: denseMatmulMatrix, parts: ["dense", "fragments"] },
+  dense_matmul_broadcast: { text: denseMatmulBroadcast, parts: ["dense", "place", "broadcast"] },
+  dense_matmul_matrix: { text: denseMatmulMatrix, parts: ["dense", "place", "fragments"] },
   dense_matmul_strips: { text: denseMatmulStrips, parts: ["dense", "strips"] },
   dequantise: { text: dequantise, parts: ["weights", "table"] },
   dense_matvec: { text: denseMatvec, parts: ["dense", "lines"] },
-  dense_matmul: { text: denseMatmul, parts: ["dense", "tile"] },
+  dense_matmul: { text: denseMatmul, parts: ["dense", "place", "tile"] },
   self_test: { text: selfTest, parts: ["weights", "table"] },
   self_test_matrix: { text: selfTestMatrix, parts: [] },
   self_test_half: { text: selfTestHalf, parts: [] },

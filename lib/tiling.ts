@@ -7,21 +7,19 @@
 
 import type { Device } from "./device.ts";
 import type { KernelName } from "./kernels.ts";
+import {
+  labelOf,
+  matmulTilings,
+  stripTilings,
+  type Tiling,
+  waitsForBanks,
+} from "./matmul_tilings.ts";
 import type { Slice } from "./resident.ts";
+
+export { labelOf, type Tiling };
 
 /** The two bounds that a product may be held to: see lib/linear_reference.ts. */
 export type ProductKind = "matvec" | "matmul";
-
-/** The kernel that serves a product, and what one of its workgroups makes. */
-export interface Tiling {
-  readonly name: KernelName;
-  /** Rows of W that one workgroup serves. */
-  readonly rows: number;
-  /** Tokens that one workgroup serves. */
-  readonly tokens: number;
-  /** Constants that the choice fixes, beyond those of the slice. */
-  readonly constants: Record<string, number>;
-}
 
 /** Lanes of a workgroup: CPUs want about their vector width, GPUs a wave or two. */
 const LANES = { software: 16, hardware: 64 };
@@ -61,10 +59,7 @@ export function candidatesOf(
     const tilings = shapes.map((shape) => matvecTiling(slice, shape, name));
     return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
   }
-  if (device.gpu?.features.has("fragments") && fitsFragments(slice)) {
-    return fragmentTilings(device, slice, tokens);
-  }
-  return tileTilings(device, slice, tokens);
+  return matmulTilings(device, slice, tokens);
 }
 
 /** Whether a product with one token can gate what it makes: strips cannot. */
@@ -98,11 +93,6 @@ export function classOf(
   const format = packed ? `${BITS} ${DECODE} ${SCALING} ${GROUP}${scales}` : `dense ${DTYPE}`;
   const [r, c, t] = [rows, COLS, tokens].map((n) => 2 ** Math.ceil(Math.log2(n)));
   return `${kind} ${format}, ${r}x${c}, ${t}`;
-}
-
-/** A tiling in words: its kernel and constants. */
-export function labelOf({ name, constants }: Tiling): string {
-  return [name, ...Object.entries(constants).map(([key, value]) => `${key}=${value}`)].join(" ");
 }
 
 /** How kernels/parts/lines shares out rows and columns, and what else matvec leaves open. */
@@ -184,14 +174,6 @@ function hardwareShapes(device: Device, slice: Slice, fast: boolean): MatvecShap
   ];
 }
 
-/**
- * Whether a table of pairs makes lanes wait: NVIDIA's workgroup memory serves one address a bank at a time.
- * Looked up one by one levels take two thirds of the time in matvec there (H100).
- */
-function waitsForBanks({ adapter }: Device, { packed, constants: { DECODE } }: Slice): boolean {
-  return packed && DECODE === 2 && /nvidia/i.test(adapter);
-}
-
 /** Bytes of activations where they are worth it, else f16, of a device of fast accuracy. */
 function matvecName({ gpu }: Device, slice: Slice): KernelName {
   if (!slice.packed) return "dense_matvec";
@@ -225,111 +207,6 @@ function matvecTiling(
       }
       : common,
   };
-}
-
-/** Workgroups that leave no core of a CPU waiting for another for long. */
-const BUSY_CORES = 16;
-
-/** Tokens from which on 16 at once, a fifth quicker than eight, are worth twice the time to compile. */
-const MANY_TOKENS = 32;
-
-/** Sums that a workgroup keeps in strips: four bytes each, of the 16 KiB that every device has. */
-const MOST_KEPT = 4096;
-
-/**
- * A lane to a unit of columns, as many tokens as there are up to 16, and so many rows that to take
- * columns of activations is little beside them.
- */
-function stripTilings(device: Device, { rows, packed }: Slice, tokens: number): Tiling[] {
-  const wide = device.gpu!.features.has("octets");
-  const fitting = [1, 2, 4].find((most) => most >= tokens) ?? (tokens < MANY_TOKENS ? 8 : 16);
-  const workgroups = (EACH: number) => Math.ceil(rows / EACH) * Math.ceil(tokens / fitting);
-  const usual = [256, 128, 64].find((EACH) => workgroups(EACH) >= BUSY_CORES) ?? 32;
-  const of = (TOKENS: number, EACH: number): Tiling => ({
-    name: packed ? "matmul_strips" : "dense_matmul_strips",
-    rows: EACH,
-    tokens: TOKENS,
-    constants: { WORKGROUP: wide ? 8 : 4, TOKENS, EACH, ...(!packed && { APART: wide ? 1 : 0 }) },
-  });
-  const others = [16, 32, 64, 128, 256, 512].filter((EACH) => EACH * fitting <= MOST_KEPT);
-  return [
-    of(fitting, usual),
-    ...others.filter((EACH) => EACH !== usual).map((EACH) => of(fitting, EACH)),
-    ...(fitting > 8 ? [of(8, usual), of(8, 2 * usual)] : []),
-  ];
-}
-
-/**
- * Register tiles: large ones on a GPU, as wide as there are tokens, where few tiles share out the columns.
- * Tuning also tries half of the parts and one, which spare a small GPU their sum.
- */
-function tileTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
-  const { rows, constants: { COLS } } = slice;
-  const singly = waitsForBanks(device, slice);
-  const of = (ACROSS: number, WIDE: number): Tiling[] => {
-    const tiles = Math.ceil(rows / (4 * ACROSS)) * Math.ceil(tokens / (8 * WIDE));
-    const busy = device.software ? 1 : BUSY_TILES[WIDE <= 2 ? "few" : "many"];
-    const most = partsOf(tiles, busy, COLS, 256, 8);
-    return [...new Set([most, Math.ceil(most / 2), 1])].map((SPLIT) => ({
-      name: slice.packed ? "matmul" : "dense_matmul",
-      rows: 4 * ACROSS,
-      tokens: 8 * WIDE,
-      constants: { ACROSS, WIDE, SPLIT, ...(singly && { SINGLY: 1 }) },
-    }));
-  };
-  const wide = [1, 2, 4, 8].find((most) => 8 * most >= tokens) ?? 8;
-  const small = of(8, Math.min(wide, 4));
-  if (device.software) return small;
-  return wide <= 2 ? [...small, ...of(16, wide)] : [...of(16, wide), ...small];
-}
-
-/** In how many parts, of `least` columns and more, tiles become as many as keep a GPU busy. */
-function partsOf(tiles: number, busy: number, cols: number, least: number, most: number): number {
-  const possible = [1, 2, 4, 8].filter((parts) =>
-    parts <= Math.max(1, Math.min(most, cols / least))
-  );
-  return possible.find((parts) => parts * tiles >= busy) ?? possible.at(-1)!;
-}
-
-/** Whether weights are levels and scales that matrix units take, or f16 as it is. */
-function fitsFragments({ packed, largestScale, reach, constants }: Slice): boolean {
-  if (!packed) return constants.DTYPE === 1;
-  return largestScale > 0 && reach >= 2 ** -14 && reach <= 2 ** 5;
-}
-
-/** Workgroups that keep a large GPU busy; of few tokens each has little to do. */
-const BUSY_TILES = { few: 768, many: 256 };
-
-/** As many tokens a tile as there are, so that weights are decoded once; few tiles share out the columns. */
-function fragmentTilings(
-  { gpu }: Device,
-  { rows, packed, constants: { COLS } }: Slice,
-  tokens: number,
-): Tiling[] {
-  const of = (LANES: number, most: number, AHEAD: number): Tiling => {
-    const SUBGROUPS = LANES / gpu!.subgroupSize;
-    const TOKENS = Math.min(most, 16 * SUBGROUPS); // 2 x 4 fragments a subgroup
-    const tiles = Math.ceil(2 * rows / LANES) * Math.ceil(tokens / TOKENS);
-    const busy = BUSY_TILES[TOKENS <= 16 ? "few" : "many"];
-    const SPLIT = partsOf(tiles, busy, COLS, 512, 4);
-    return {
-      name: packed ? "matmul_matrix" : "dense_matmul_matrix",
-      rows: LANES / 2,
-      tokens: TOKENS,
-      constants: { LANES, SUBGROUPS, TOKENS, SPLIT, AHEAD },
-    };
-  };
-  const usual = [16, 32, 64, 128].find((most) => most >= tokens) ?? 128;
-  const tilings = [
-    ...(usual > 64 ? [of(256, usual, 1)] : []),
-    of(128, usual, 2),
-    of(256, usual, 1),
-    of(128, usual, 1),
-    of(256, usual, 2),
-    of(256, 64, 1),
-    of(128, Math.max(16, usual / 2), 2),
-  ];
-  return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
 }
 
 /** Lanes of a workgroup on this device. */

@@ -15,8 +15,8 @@ const LAYERS: Record<string, string> = {
   gpu: "waiting gpu launch kernels self_test arithmetic native bun_webgpu bindings software_gpu " +
     "tuning_cache device device_facts timing",
   operations:
-    "byte_levels linear_reference pointwise_reference attention_reference resident tiling product linear " +
-    "prepared_product tuning",
+    "byte_levels linear_reference pointwise_reference attention_reference resident matmul_tilings tiling " +
+    "product linear prepared_product tuning",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_claims packed_tensors",
   text: "tokenizer_file tokenizer_parts tokenizer chat_template text_windows " +
@@ -43,15 +43,17 @@ const RECORDED: Record<string, string> = {
   self_test_half: "arithmetic",
   self_test_bytes: "arithmetic",
   self_test_matrix: "arithmetic",
-  matmul_matrix: "tiling",
-  dense_matmul_matrix: "tiling",
+  matmul_matrix: "matmul_tilings",
+  dense_matmul_matrix: "matmul_tilings",
   matvec_fast: "tiling",
   matvec_bytes: "tiling",
   byte_tokens: "product",
   halve_tokens: "product",
   join: "product",
-  matmul_strips: "tiling",
-  dense_matmul_strips: "tiling",
+  matmul_broadcast: "matmul_tilings",
+  dense_matmul_broadcast: "matmul_tilings",
+  matmul_strips: "matmul_tilings",
+  dense_matmul_strips: "matmul_tilings",
   embed: "gpu_ops",
   embed_packed: "gpu_ops",
   rms_norm: "gpu_ops",
@@ -80,6 +82,8 @@ const SPECIFIED: Record<string, string> = {
   matvec_fast: "matvec",
   matvec_bytes: "matvec",
   join: "matvec",
+  matmul_broadcast: "matmul",
+  dense_matmul_broadcast: "denseMatmul",
   matmul_strips: "matmul",
   dense_matmul_strips: "denseMatmul",
 };

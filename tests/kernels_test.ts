@@ -74,19 +74,38 @@ test("subgroups are used where the device has them", () => {
   assert.doesNotMatch(held(["subgroups"]), /subgroupShuffle\(held/);
 });
 
+/** What stands for parts/place where a part needs it, and for what else tiles share. */
+const PLACE = `override ROWS: u32;
+override SPLIT: u32 = 1;
+struct Place { first_row: u32, first_token: u32, live: u32, part: u32 }
+fn put(place: Place, row: u32, token: u32, sum: f32) { left[row + token] = sum * f32(place.part); }
+fn finished(row: u32, sum: f32) -> f32 { return sum; }
+var<workgroup> left: array<f32, 64>;
+@group(0) @binding(8) var<storage, read> x: array<vec4f>;`;
+
 /** What a part takes from its kernel or from another part, as its header says under `needs:`. */
 const STAND_INS: Record<string, string> = {
   lines: `override ROWS: u32;
 @group(0) @binding(8) var<storage, read> bias: array<f32>;
 @group(0) @binding(9) var<storage, read_write> y: array<f32>;
 `,
-  tile: `@group(0) @binding(6) var<storage, read> bias: array<f32>;
+  place: `override ROWS: u32;
+override TILE_ROWS: u32;
+override TILE_TOKENS: u32;
+@group(0) @binding(6) var<storage, read> bias: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
-@group(0) @binding(8) var<storage, read> x: array<vec4f>;
 @group(0) @binding(9) var<uniform> step: vec4u;
+`,
+  tile: `${PLACE}
 fn fetch(row: u32, unit: u32, half: u32) -> u32 { return row + unit + half; }
 fn place_w(w: u32, at: u32) { tile_w[at] = vec4f(f32(w)); }
-fn finished(row: u32, sum: f32) -> f32 { return sum; }
+`,
+  broadcast: `${PLACE}
+override UNITS: u32;
+struct Eight { lo: vec4f, hi: vec4f }
+alias Fetched = vec2u;
+fn fetch(row: u32, unit: u32) -> Fetched { return vec2u(row, unit); }
+fn word_of(fetched: Fetched, i: u32) -> Eight { return Eight(vec4f(vec4u(fetched, i, i)), vec4f(0.0)); }
 `,
   columns: `override WORKGROUP: u32 = 64;
 override SPAN: u32 = 16;

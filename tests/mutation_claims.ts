@@ -50,7 +50,15 @@ export const longMatmul: Claim = (device) =>
   matmulAgrees(plain(device), weights(4, 1100, "fp4-sym", 256), 3);
 /** Tiles of a GPU whose columns are shared out. */
 export const tilesInParts: Claim = (device) =>
-  matmulAgrees(asGpu(device), weights(5, 1100, "fp4-asym", 64), 3, { biased: true });
+  matmulAgrees(asGpu(device), weights(5, 1100, "fp4-asym", 64), 17, { biased: true });
+/** Few tokens on a GPU: short ends of rows and columns, a step of columns that is not whole. */
+export const broadcast = (batch = 3): Claim => (device) =>
+  matmulAgrees(asGpu(device), weights(70, 300, "fp4-asym", 16), batch);
+/** More steps than sums go up in, and their parts. */
+export const longBroadcast: Claim = (device) =>
+  matmulAgrees(asGpu(device), weights(4, 17000, "fp4-sym", 256), 3, { biased: true });
+export const denseBroadcast: Claim = (device) =>
+  denseAgrees(asGpu(device), denseWeights(5, 93, "F32"), 3);
 export const strips = (name: string, batch = 3): Claim => (device) =>
   matmulAgrees(device, weights(33, 93, name, 16), batch);
 /** Of one token, or two. */

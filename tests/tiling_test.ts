@@ -5,50 +5,10 @@ import { openDevice } from "../lib/device.ts";
 import type { Slice } from "../lib/resident.ts";
 import { candidatesOf, classOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { load } from "../lib/linear.ts";
-import { gpuTest, present } from "./gpu_devices.ts";
-import {
-  asGpu,
-  denseAgrees,
-  denseWeights,
-  matmulAgrees,
-  matvecAgrees,
-  weights,
-} from "./linear_cases.ts";
-import { repeated, testUnless } from "./test_unless.ts";
+import { gpuTest } from "./gpu_devices.ts";
+import { asGpu, denseAgrees, denseWeights, matvecAgrees, weights } from "./linear_cases.ts";
 
 const slice = { packed: true, rows: 8, constants: { COLS: 64 } } as unknown as Slice;
-
-test("tilingOf() takes the register tile where a GPU does the work", async () => {
-  const device: Device = { ...(await openDevice({ binding: "cpu" })), software: false };
-  assert.equal(tilingOf(device, "matmul", slice, 64).name, "matmul");
-  assert.equal(tilingOf(device, "matmul", { ...slice, packed: false }, 64).name, "dense_matmul");
-});
-
-test("tiles share out their columns where they are too few, of 256 and more", async () => {
-  const device: Device = { ...(await openDevice({ binding: "cpu" })), software: false };
-  const parts = (rows: number, COLS: number, tokens: number, software = false) => {
-    const wide = { ...slice, rows, constants: { ...slice.constants, COLS } };
-    return tilingOf({ ...device, software }, "matmul", wide, tokens).constants.SPLIT;
-  };
-  assert.deepEqual([8, 64, 512].map((tokens) => parts(4096, 4096, tokens)), [8, 4, 1]);
-  assert.deepEqual([11008, 28672].map((rows) => parts(rows, 4096, 8)), [4, 1]);
-  assert.deepEqual([511, 512, 1024].map((cols) => parts(64, cols, 8)), [1, 2, 4]);
-  assert.equal(parts(4096, 4096, 8, true), 1);
-});
-
-test("tilingOf() takes strips for CPUs, no wider than the batch", async () => {
-  const { gpu: _, ...cpu } = await openDevice({ binding: "cpu" });
-  const tokensOf = (features: string[], tokens: number) => {
-    const device = {
-      ...cpu,
-      gpu: { features: new Set(features), choices: new Map() },
-    } as unknown as Device;
-    return tilingOf(device, "matmul", slice, tokens).tokens;
-  };
-  const chosen = [1, 2, 3, 5, 31, 32].map((tokens) => tokensOf(["subgroups"], tokens));
-  assert.deepEqual(chosen, [1, 2, 4, 8, 8, 16]);
-  assert.equal(tokensOf([], 9), 16); // no subgroups: the register tile
-});
 
 test("tilingOf() takes matvec for few tokens on every device", async () => {
   const device = await openDevice({ binding: "cpu" });
@@ -99,49 +59,6 @@ for (const software of [true, false]) {
     },
   );
 }
-
-const [first] = present; // large tiles compile slowly where a CPU plays the GPU
-const reason = repeated ?? (first ? null : "no device is present");
-
-testUnless(
-  reason,
-  "every way to cut up a matmul that a CPU has agrees with the reference",
-  async () => {
-    const q = weights(70, 600, "nf4-asym", 16);
-    const device = { ...first.device!, software: true };
-    const { choices } = device.gpu!;
-    const { slices: [slice], free } = await load(device, q);
-    const class_ = classOf("matmul", slice, 40);
-    for (const tiling of candidatesOf(device, "matmul", slice, 40)) {
-      choices.set(class_, labelOf(tiling));
-      await matmulAgrees(device, q, 40, { biased: true });
-    }
-    choices.delete(class_);
-    free();
-  },
-);
-
-testUnless(reason, "every register tile that a GPU has agrees with the reference", async () => {
-  const plain = asGpu(first.device!), { choices } = plain.gpu!;
-  const nvidia = { ...plain, adapter: "NVIDIA, by name" }; // levels one by one
-  for (
-    const [device, batch, name] of [[plain, 40, "nf4-asym"], [nvidia, 20, "nf3-asym"]] as const
-  ) {
-    const q = weights(70, 600, name, 16), w = denseWeights(70, 600, "F16");
-    const [packed, dense] = [await load(device, q), await load(device, w)];
-    for (const tiling of candidatesOf(device, "matmul", packed.slices[0], batch)) {
-      assert.equal(tiling.constants.SINGLY, device === nvidia ? 1 : undefined);
-      choices.set(classOf("matmul", packed.slices[0], batch), labelOf(tiling));
-      await matmulAgrees(device, q, batch, { biased: true });
-    }
-    for (const tiling of candidatesOf(device, "matmul", dense.slices[0], batch)) {
-      choices.set(classOf("matmul", dense.slices[0], batch), labelOf(tiling));
-      await denseAgrees(device, w, batch);
-    }
-    packed.free();
-    dense.free();
-  }
-});
 
 gpuTest("a product in parts is added up in order, for two tokens with a bias", async (_, real) => {
   const device = asGpu(real);

@@ -35,17 +35,29 @@ fn half(bits: u32) -> f32 {
   return select(size, -size, bits > 0x7fffu);
 }
 
-// Columns 8 eight .. 8 eight + 8 of a row.
-fn load8(row: u32, eight: u32) -> Eight {
+// Eight columns as they lie in memory; 16-bit floats have no second four words.
+struct Words {
+  first: vec4u,
+  second: vec4u,
+}
+
+// Columns 8 eight .. 8 eight + 8 of a row, as they lie there.
+fn words8(row: u32, eight: u32) -> Words {
   let at = row * EIGHTS + eight;
-  if (DTYPE == 0u) {
-    return Eight(bitcast<vec4f>(weights[2u * at]), bitcast<vec4f>(weights[2u * at + 1u]));
-  }
-  let words = weights[at];
+  if (DTYPE == 0u) { return Words(weights[2u * at], weights[2u * at + 1u]); }
+  return Words(weights[at], vec4u(0u));
+}
+
+fn eight_of(words: Words) -> Eight {
+  if (DTYPE == 0u) { return Eight(bitcast<vec4f>(words.first), bitcast<vec4f>(words.second)); }
   return Eight(
-    vec4f(halves(words.x), halves(words.y)),
-    vec4f(halves(words.z), halves(words.w)),
+    vec4f(halves(words.first.x), halves(words.first.y)),
+    vec4f(halves(words.first.z), halves(words.first.w)),
   );
+}
+
+fn load8(row: u32, eight: u32) -> Eight {
+  return eight_of(words8(row, eight));
 }
 
 // A sum over a row with what is still to be multiplied, as parts/weights has it: nothing.

@@ -4,14 +4,12 @@
 // f16 in workgroup memory. What the next AHEAD steps need of W and X is on its way to registers while the
 // units multiply. A subgroup owns TALL x WIDE fragments of 16 x 16, summed in f32: at most
 // 2 x 4, by name, since drivers keep arrays of them in memory.
-// Of SPLIT workgroups each takes a run of the steps of the same tile and leaves a sum of its own,
-// y [SPLIT, MOST, OUT_ROWS], for kernels/join.wgsl.
 //
 //   half_x   [tokens, UNITS * 4] as vec4u  f16   as halve_tokens.wgsl left them
 //   factors  [tokens]                      f32   what makes up for the powers of two in half_x
 //
 // needs:    LANES in SUBGROUPS subgroups of one width, matrix units that take f16 fragments of
-//           16 x 16 and give f32; of the kernel COLS and ROWS, bound bias, y, half_x, factors and step, and
+//           16 x 16 and give f32; parts/place; of the kernel COLS, bound half_x and factors, and
 //             fetch(row, unit)         what there is of 32 columns of a row in memory
 //             half8(fetched, i)        columns 8 i .. 8 i + 8 of it as f16
 //             factor_of(row, token)    what a sum is to be multiplied by
@@ -24,15 +22,10 @@ enable chromium_experimental_subgroup_matrix;
 override LANES: u32 = 256;    // 128 or 256
 override SUBGROUPS: u32 = 8;
 override TOKENS: u32 = 64;    // 16, 32, 64 or 128
-override SPLIT: u32 = 1;
 override AHEAD: u32 = 1;      // steps whose W and X are on their way: 1 or 2
-override BIAS: bool = false;
-override FIRST_ROW: u32 = 0;
-override OUT_ROWS: u32;
-override ADD: bool = false;
-override MOST: u32 = 1;       // tokens of a part of y
 
 override TILE_ROWS: u32 = LANES / 2u;
+override TILE_TOKENS: u32 = TOKENS;
 override ACROSS: u32 = select(SUBGROUPS, min(SUBGROUPS, TILE_ROWS / 32u), TOKENS >= 64u); // subgroups along rows
 override DOWN: u32 = SUBGROUPS / ACROSS;                                                  // and along tokens
 override TALL: u32 = TILE_ROWS / (16u * ACROSS);
@@ -55,12 +48,12 @@ override CORNERS: u32 = 256u * SUBGROUPS;
 var<workgroup> corners: array<f32, CORNERS>;
 
 // The lane's share of X in a step: i-th of the pieces of eight columns.
-fn fetch_x(first_token: u32, tokens: u32, step: u32, lane: u32) -> array<vec4u, 8> {
+fn fetch_x(place: Place, at_step: u32, lane: u32) -> array<vec4u, 8> {
   var pieces = array<vec4u, 8>();
   for (var i = 0u; i < 8u && LANES * i < 8u * TOKENS; i++) {
     let at = lane + LANES * i;
-    let token = min(first_token + at / 8u, tokens - 1u);
-    let piece = 8u * step + at % 8u;
+    let token = place.first_token + min(at / 8u, place.live - 1u);
+    let piece = 8u * at_step + at % 8u;
     pieces[i] = select(vec4u(0u), half_x[token * PIECES + min(piece, PIECES - 1u)], piece < PIECES);
   }
   return pieces;
@@ -116,108 +109,83 @@ fn multiply(sums: ptr<function, Sums>, left_at: u32, right_at: u32) {
   }
 }
 
-// What a workgroup makes, and a lane of it.
-struct Mine {
-  first_row: u32,
-  first_token: u32,
-  part: u32,
-  lane: u32,
-}
-
 // Makes what is the workgroup's, the `block`-th of all; by all lanes together.
 fn make_tile(block: u32, lane: u32, subgroup: u32) {
-  // the tile and the steps that are mine
-  let tiles = (ROWS + TILE_ROWS - 1u) / TILE_ROWS;
-  let part = block % SPLIT;
-  let tile = block / SPLIT;
-  let first_row = TILE_ROWS * (tile % tiles);
-  let first_token = TOKENS * (tile / tiles);
-  let tokens = step.x;
-  if (first_token >= tokens) { return; } // uniform over the workgroup
-  let begin = part * STEPS / SPLIT;
-  let end = (part + 1u) * STEPS / SPLIT;
+  let mine = place_of(block);
+  if (mine.live == 0u) { return; } // uniform over the workgroup
+  let begin = mine.part * STEPS / SPLIT;
+  let end = (mine.part + 1u) * STEPS / SPLIT;
 
   // loop over the columns: half a row of W a lane
-  let row = min(first_row + lane / 2u, ROWS - 1u);
+  let row = min(mine.first_row + lane / 2u, ROWS - 1u);
   let half = lane % 2u;
   let left_at = 144u * TALL * (subgroup % ACROSS);
   let right_at = 144u * WIDE * (subgroup / ACROSS);
   var sums: Sums;
   var w = fetch(row, 2u * begin + half);
-  var x = fetch_x(first_token, tokens, begin, lane);
+  var x = fetch_x(mine, begin, lane);
   var later_w = w; // of the step after, where AHEAD is 2
   var later_x = x;
   if (AHEAD == 2u) {
     later_w = fetch(row, 2u * min(begin + 1u, end - 1u) + half);
-    later_x = fetch_x(first_token, tokens, min(begin + 1u, end - 1u), lane);
+    later_x = fetch_x(mine, min(begin + 1u, end - 1u), lane);
   }
   for (var s = begin; s < end; s += AHEAD) {
     workgroupBarrier();
     place(w, x, lane);
     workgroupBarrier();
     w = fetch(row, 2u * min(s + AHEAD, end - 1u) + half);
-    x = fetch_x(first_token, tokens, min(s + AHEAD, end - 1u), lane);
+    x = fetch_x(mine, min(s + AHEAD, end - 1u), lane);
     multiply(&sums, left_at, right_at);
     if (AHEAD == 2u && s + 1u < end) {
       workgroupBarrier();
       place(later_w, later_x, lane);
       workgroupBarrier();
       later_w = fetch(row, 2u * min(s + 3u, end - 1u) + half);
-      later_x = fetch_x(first_token, tokens, min(s + 3u, end - 1u), lane);
+      later_x = fetch_x(mine, min(s + 3u, end - 1u), lane);
       multiply(&sums, left_at, right_at);
     }
   }
 
   // write, a fragment of each subgroup at a time
-  let mine = Mine(first_row, first_token, part, lane);
   subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.a0, 16u);
-  write(mine, 0u, 0u);
+  write(mine, lane, 0u, 0u);
   if (TALL > 1u) {
     subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.b0, 16u);
-    write(mine, 1u, 0u);
+    write(mine, lane, 1u, 0u);
   }
   if (WIDE > 1u) {
     subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.a1, 16u);
-    write(mine, 0u, 1u);
+    write(mine, lane, 0u, 1u);
     if (TALL > 1u) {
       subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.b1, 16u);
-      write(mine, 1u, 1u);
+      write(mine, lane, 1u, 1u);
     }
   }
   if (WIDE > 2u) {
     subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.a2, 16u);
-    write(mine, 0u, 2u);
+    write(mine, lane, 0u, 2u);
     subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.a3, 16u);
-    write(mine, 0u, 3u);
+    write(mine, lane, 0u, 3u);
     if (TALL > 1u) {
       subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.b2, 16u);
-      write(mine, 1u, 2u);
+      write(mine, lane, 1u, 2u);
       subgroupMatrixStore<col_major>(&corners, 256u * subgroup, sums.b3, 16u);
-      write(mine, 1u, 3u);
+      write(mine, lane, 1u, 3u);
     }
   }
 }
 
 // Writes the fragments that all subgroups left, h-th of their rows and v-th of their tokens.
-fn write(mine: Mine, h: u32, v: u32) {
+fn write(mine: Place, lane: u32, h: u32, v: u32) {
   workgroupBarrier();
-  for (var i = mine.lane; i < CORNERS; i += LANES) {
+  for (var i = lane; i < CORNERS; i += LANES) {
     let owner = i / 256u;
     let row = mine.first_row + 16u * (TALL * (owner % ACROSS) + h) + i % 16u;
-    let token = mine.first_token + 16u * (WIDE * (owner / ACROSS) + v) + i % 256u / 16u;
-    if (row < ROWS && token < step.x) { put(row, token, corners[i] * factor_of(row, token), mine.part); }
+    let token = 16u * (WIDE * (owner / ACROSS) + v) + i % 256u / 16u;
+    if (row < ROWS && token < mine.live) {
+      put(mine, row, token, corners[i] * factor_of(row, mine.first_token + token));
+    }
   }
   workgroupBarrier();
-}
-
-// Writes an output: to its part, or whole.
-fn put(row: u32, token: u32, sum: f32, part: u32) {
-  let at = token * OUT_ROWS + FIRST_ROW + row;
-  if (SPLIT > 1u) {
-    y[part * MOST * OUT_ROWS + at] = sum;
-    return;
-  }
-  var add = 0.0;
-  if (BIAS) { add = bias[FIRST_ROW + row]; }
-  y[at] = select(0.0, y[at], ADD) + sum + add;
 }

@@ -3,23 +3,14 @@
 // A workgroup of ACROSS x 8 lanes makes 4 ACROSS rows x 8 WIDE tokens; it walks the columns 32 at a time,
 // W and X of that step in workgroup memory as vec4f along the columns. What the next step needs is on its
 // way to registers meanwhile. A lane owns rows across + ACROSS i, i < 4, and tokens down + 8 j, j < WIDE.
-// Of SPLIT workgroups each takes a run of the steps of the same tile and leaves a sum of its own,
-// y [SPLIT, MOST, OUT_ROWS], for kernels/join.wgsl.
 // Sums go up in steps (8, 4 eights, 16 steps, all), which bounds rounding.
-// needs:    bound x, bias, y and step; finished() of parts/weights or parts/dense; and of the kernel
+// needs:    parts/place; bound x; finished() of parts/weights or parts/dense; and of the kernel
 //             fetch(row, unit, half)   what there is in memory of 16 columns, half a unit, of a row
 //             place_w(fetched, at)     those as four vec4f from tile_w[at] on
-// gives:    place_of() the tile that is mine, walk() it, write() it: rows FIRST_ROW .. FIRST_ROW + rows of
-//           y, or added to where ADD
+// gives:    walk() the tile that is mine, write() it
 
 override ACROSS: u32 = 8;
 override WIDE: u32 = 4;
-override SPLIT: u32 = 1;
-override MOST: u32 = 1; // tokens of a part of y
-override BIAS: bool = false;
-override FIRST_ROW: u32 = 0;
-override OUT_ROWS: u32;
-override ADD: bool = false;
 
 override LANES: u32 = 8u * ACROSS;
 override TILE_ROWS: u32 = 4u * ACROSS;
@@ -33,22 +24,6 @@ var<workgroup> tile_x: array<vec4f, X_FOURS>;
 
 var<private> sums: array<vec4f, 8>;     // by token j, a row a component
 var<private> pending: array<vec4f, 8>;  // of the last 16 steps
-
-// The tile of a workgroup, and which part of its columns.
-struct Place {
-  first_row: u32,
-  first_token: u32,
-  live: u32, // tokens from the first one on
-  part: u32,
-}
-
-fn place_of(block: u32, rows: u32) -> Place {
-  let tile = block / SPLIT;
-  let tiles = (rows + TILE_ROWS - 1u) / TILE_ROWS;
-  let first_token = TILE_TOKENS * (tile / tiles);
-  let live = step.x - min(first_token, step.x);
-  return Place(TILE_ROWS * (tile % tiles), first_token, live, block % SPLIT);
-}
 
 // The lane's share of X in a step.
 fn fetch_x(place: Place, unit: u32, units: u32, lane: u32) -> array<vec4f, 4> {
@@ -95,10 +70,10 @@ fn multiply(across: u32, down: u32, last: bool) {
 }
 
 // Walks its part of `units` units of 32 columns of a tile with a token at least; by all lanes together.
-fn walk(place: Place, rows: u32, units: u32, lane: u32) {
+fn walk(place: Place, units: u32, lane: u32) {
   let begin = place.part * units / SPLIT;
   let end = (place.part + 1u) * units / SPLIT;
-  let row = min(place.first_row + lane / 2u, rows - 1u);
+  let row = min(place.first_row + lane / 2u, ROWS - 1u);
   var w = fetch(row, begin, lane % 2u);
   var fours = fetch_x(place, begin, units, lane);
   for (var unit = begin; unit < end; unit++) {
@@ -117,21 +92,11 @@ fn walk(place: Place, rows: u32, units: u32, lane: u32) {
 }
 
 // Writes the tile, or its part.
-fn write(place: Place, rows: u32, lane: u32) {
+fn write(place: Place, lane: u32) {
   for (var j = 0u; j < WIDE; j++) {
     for (var i = 0u; i < 4u; i++) {
       let row = place.first_row + lane % ACROSS + ACROSS * i;
-      let token = lane / ACROSS + 8u * j;
-      if (row < rows && token < place.live) {
-        let at = (place.first_token + token) * OUT_ROWS + FIRST_ROW + row;
-        var sum = finished(row, sums[j][i]);
-        if (SPLIT > 1u) {
-          y[place.part * MOST * OUT_ROWS + at] = sum;
-          continue;
-        }
-        if (BIAS) { sum += bias[FIRST_ROW + row]; }
-        y[at] = select(0.0, y[at], ADD) + sum;
-      }
+      put(place, row, lane / ACROSS + 8u * j, finished(min(row, ROWS - 1u), sums[j][i]));
     }
   }
 }

@@ -26,7 +26,7 @@ fn put_four(row: u32, column: u32, decoded: vec4f, scale: vec2f) {
 
 // One word of a unit.
 fn put_word(row: u32, column: u32, word: u32, scale: vec2f) {
-  let v = decode8(word);
+  let v = decode8(word, scale.y);
   put_four(row, column, v.lo, scale);
   put_four(row, column + 4u, v.hi, scale);
 }

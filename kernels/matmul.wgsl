@@ -31,7 +31,7 @@ fn fetch(row: u32, unit: u32, half: u32) -> Fetched {
 
 fn place_w(w: Fetched, at: u32) {
   for (var i = 0u; i < 2u; i++) {
-    let v = decode8(w.words[i]);
+    let v = decode8(w.words[i], w.scale.y);
     tile_w[at + 2u * i] = weigh(v.lo, w.scale);
     tile_w[at + 2u * i + 1u] = weigh(v.hi, w.scale);
   }

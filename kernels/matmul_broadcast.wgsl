@@ -33,8 +33,8 @@ fn fetch(row: u32, unit: u32) -> Fetched {
 }
 
 fn word_of(unit: Fetched, i: u32) -> Eight {
-  let v = decode8(unit.words[i]);
   let scale = select(unit.scale, unit.second, i >= 2u);
+  let v = decode8(unit.words[i], scale.y);
   return Eight(weigh(v.lo, scale), weigh(v.hi, scale));
 }
 

@@ -37,7 +37,7 @@ fn weights8(word: u32, s: vec2f) -> Eight {
       vec4f(weight(word, 2u, 7u, s), weight(word, 18u, 23u, s), weight(word, 0u, 5u, s), weight(word, 16u, 21u, s)),
     );
   }
-  let levels = decode8(word);
+  let levels = decode8(word, s.y);
   return Eight(weigh(levels.lo, s), weigh(levels.hi, s));
 }
 

@@ -35,8 +35,7 @@ fn group_sum(units: vec4u, word: u32, words: u32, scale: vec2f, token: u32) -> f
   var low_size = 0.0;
   var high_size = 0.0;
   for (var i = word; i < word + words; i++) {
-    var v = decode8(units[i]);
-    if (SCALING == 2u) { v = Eight(v.lo - scale.y, v.hi - scale.y); }
+    let v = decode8(units[i], scale.y);
     let lo = tokens[8u * token + 2u * i];
     let hi = tokens[8u * token + 2u * i + 1u];
     low = add_four(v.lo, lo, low);

@@ -173,9 +173,11 @@ function fragmentTilings(
  * Whether a table of pairs makes lanes wait: NVIDIA's workgroup memory serves one address a bank at a time.
  * Looked up one by one levels take two thirds of the time in matvec there (H100).
  */
-export function waitsForBanks(
-  { adapter }: Device,
-  { packed, constants: { DECODE } }: Slice,
-): boolean {
-  return packed && DECODE === 2 && /nvidia/i.test(adapter);
+export function waitsForBanks({ adapter }: Device, slice: Slice): boolean {
+  return looksUp(slice) && /nvidia/i.test(adapter);
+}
+
+/** Whether codes become levels by a table. */
+export function looksUp({ packed, constants: { DECODE, WHOLE } }: Slice): boolean {
+  return packed && DECODE === 2 && !WHOLE;
 }

@@ -66,7 +66,11 @@ export async function load<M extends Matrix>(
   if (!gpu) return { matrix, slices: [], free() {} };
   const slices: Slice[] = [];
   const tensors = tensorsOf(matrix);
-  const known = { largestScale: largestScaleOf(gpu, matrix), byteLevels: byteLevels(gpu, matrix) };
+  const known = {
+    largestScale: largestScaleOf(gpu, matrix),
+    byteLevels: byteLevels(gpu, matrix),
+    whole: hasWholeZeros(matrix),
+  };
   const most = wholeWordRows(
     Math.min(mostRows, fittingRows(gpu, matrix, tensors)),
     tensors,
@@ -128,18 +132,19 @@ async function stack(
   const buffers = await Promise.all(
     strides.map((stride) => allocate(gpu, Math.max(16, rows * stride))),
   );
-  let row = 0, largestScale = 0, levels = byteLevels(gpu, first);
+  let row = 0, largestScale = 0, levels = byteLevels(gpu, first), whole = true;
   for (const source of sources) {
     const matrix = source === sources[0] ? first : await source.read();
     const tensors = tensorsOf(matrix);
     largestScale = Math.max(largestScale, largestScaleOf(gpu, matrix));
     levels = commonByteLevels(levels, byteLevels(gpu, matrix));
+    whole &&= hasWholeZeros(matrix);
     for (const [i, bytes] of tensors.entries()) {
       await write(gpu, buffers[i], row * strides[i], bytes);
     }
     row += source.rows;
   }
-  const known = { largestScale, byteLevels: levels };
+  const known = { largestScale, byteLevels: levels, whole };
   return await sliceOf(gpu, first, { firstRow: 0, rows, buffers, ...known });
 }
 
@@ -147,18 +152,11 @@ async function stack(
 async function sliceOf(
   gpu: Gpu,
   matrix: Matrix,
-  { firstRow, rows, buffers, largestScale, byteLevels }: Omit<
-    Slice,
-    "packed" | "reach" | "constants"
-  >,
+  { whole, buffers, ...known }: Omit<Slice, "packed" | "reach" | "constants"> & { whole: boolean },
 ): Promise<Slice> {
-  const own = {
-    firstRow,
-    rows,
-    largestScale,
-    byteLevels,
-    constants: { ...constantsOf(gpu, matrix), ROWS: rows },
-  };
+  const { rows } = known;
+  const constants = { ...constantsOf(gpu, matrix), ...(whole && { WHOLE: 1 }), ROWS: rows };
+  const own = { ...known, constants };
   if (!("codes" in matrix)) return { ...own, packed: false, reach: 0, buffers };
   const [codes, scales] = buffers;
   const codebook = await upload(gpu, codebookOf(matrix), UNIFORM);
@@ -189,6 +187,22 @@ function largestScaleOf({ features }: Gpu, matrix: Matrix): number {
     most = Math.max(most, matrix.scales[i] & 0x7fff);
   }
   return f16Value(most);
+}
+
+/** Which f16 are whole numbers, by their bits. */
+let wholeBits: Uint8Array | undefined;
+
+/** Whether codes are their own levels and have whole numbers subtracted, as our quantisers write them. */
+function hasWholeZeros(matrix: Matrix): boolean {
+  if (!("codes" in matrix) || matrix.format.scaling !== "zero-point") return false;
+  const { scales } = matrix;
+  if (scales instanceof Uint8Array) return true; // codes are the zero-points themselves
+  wholeBits ??= Uint8Array.from(
+    { length: 2 ** 16 },
+    (_, b) => Number.isInteger(f16Value(b)) ? 1 : 0,
+  );
+  for (let i = 1; i < scales.length; i += 2) if (!wholeBits[scales[i]]) return false;
+  return true;
 }
 
 /** How levels become bytes, on a device that multiplies those. */

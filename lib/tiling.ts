@@ -9,6 +9,7 @@ import type { Device } from "./device.ts";
 import type { KernelName } from "./kernels.ts";
 import {
   labelOf,
+  looksUp,
   matmulTilings,
   stripTilings,
   type Tiling,
@@ -149,10 +150,10 @@ function softwareShapes(packed: boolean): MatvecShape[] {
  * that two rows do.
  */
 function hardwareShapes(device: Device, slice: Slice, fast: boolean): MatvecShape[] {
-  const { rows, packed, constants: { COLS, DECODE } } = slice;
+  const { rows, packed, constants: { COLS } } = slice;
   const span = rows * 32 >= 8 * BUSY_LANES ? 32 : 64;
   const split = rows * span < BUSY_LANES / 4 && COLS >= 8192 ? 4 : 1;
-  const table = packed && DECODE === 2 && !fast;
+  const table = looksUp(slice) && !fast;
   const singly = table && waitsForBanks(device, slice);
   const staged = true, usual = { staged, singly };
   return [

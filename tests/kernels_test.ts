@@ -166,7 +166,7 @@ override UNITS: u32;
 fn add_unit(row: u32, unit: u32) { add_eight(0u, vec4f(f32(row)), vec4f(f32(unit))); }
 fn finished(row: u32, sum: f32) -> f32 { return sum; }
 `,
-  weights: `fn lookup(word: u32, k: u32) -> vec2f { return vec2f(f32(word >> k)); }
+  weights: `fn table8(word: u32) -> Eight { return Eight(vec4f(f32(word)), vec4f(0.0)); }
 `,
 };
 

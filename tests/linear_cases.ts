@@ -13,6 +13,7 @@ import { narrow } from "../lib/float16.ts";
 import { gram } from "../lib/gram_reference.ts";
 import { kernelFor } from "../lib/kernels.ts";
 import { allocate, download, run, upload } from "../lib/launch.ts";
+import { f16Bits, f16Value } from "../lib/float16.ts";
 import * as linear from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
 import type { DenseMatrix } from "../lib/linear_reference.ts";
@@ -90,6 +91,15 @@ export function weights(
 ): QuantizedMatrix {
   const w = fill(rows * cols, normal(rows + 7 * cols));
   return quantize(w, { rows, cols, format, group, scales, name: "w", clip: scales !== undefined });
+}
+
+/** Integers whose zero-points are no whole numbers, as other quantisers may leave them. */
+export function fractionalZeros(rows: number, cols: number, format: string): QuantizedMatrix {
+  const q = weights(rows, cols, format, 16);
+  q.scales.forEach((bits, i) => {
+    if (i % 2 === 1) q.scales[i] = f16Bits(f16Value(bits) + 1 / 3 - i % 3);
+  });
+  return q;
 }
 
 /** x [batch, cols], some of it 0. */

@@ -13,6 +13,7 @@ import {
   denseAgrees,
   denseWeights,
   dequantiseAgrees,
+  fractionalZeros,
   KINDS,
   lopsided,
   matmulAgrees,
@@ -115,6 +116,15 @@ for (const dtype of ["F32", "F16", "BF16"] as const) {
     }
   });
 }
+
+gpuTest("zero-points that are no whole numbers are subtracted as they are", async (_, device) => {
+  const [four, three] = ["int4-asym", "int3-asym"].map((name) => fractionalZeros(9, 93, name));
+  for (const as of [device, asGpu(device)]) {
+    await matvecAgrees(as, four);
+    await matmulAgrees(as, three, 3);
+  }
+  await dequantiseAgrees(device, four);
+});
 
 gpuTest("a long row of equal terms stays in the bound", async (_, device) => {
   const q = quantize(new Float32Array(4 * 11008).fill(0.1), {

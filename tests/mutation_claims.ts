@@ -26,6 +26,7 @@ import {
   denseAgrees,
   denseWeights,
   dequantiseAgrees,
+  fractionalZeros,
   gramAgrees,
   matmulAgrees,
   matvecAgrees,
@@ -42,6 +43,9 @@ export const plain = (device: Device): Device => {
 };
 export const matvec = (name: string, batch = 1): Claim => (device) =>
   matvecAgrees(plain(device), weights(5, 93, name, 16), { batch });
+/** By the table, less a zero-point that is no whole number. */
+export const fractional: Claim = (device) =>
+  matvecAgrees(plain(device), fractionalZeros(5, 93, "int4-asym"));
 export const longMatvec: Claim = (device) =>
   matvecAgrees(plain(device), weights(4, 8192, "fp4-asym", 256));
 export const matmul = (name: string, batch = 3): Claim => (device) =>
@@ -73,6 +77,8 @@ export const narrowStrips = (name: string, batch = 3): Claim => (device) =>
   strips(name, batch)(asNarrow(device));
 export const dequantise: Claim = (device) =>
   dequantiseAgrees(device, weights(5, 93, "fp4-asym", 16));
+export const dequantiseWhole: Claim = (device) =>
+  dequantiseAgrees(device, weights(5, 93, "int4-asym", 16));
 /** More than all lanes make at once. */
 export const longDequantise: Claim = (device) =>
   dequantiseAgrees(device, weights(70, 93, "fp4-asym", 16));

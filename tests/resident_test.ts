@@ -4,7 +4,7 @@ import type { Device } from "../lib/device.ts";
 import { download } from "../lib/launch.ts";
 import type { QuantizedMatrix } from "../lib/pack.ts";
 import { freeAll, load, loadStack } from "../lib/resident.ts";
-import { asBytes, weights } from "./linear_cases.ts";
+import { asBytes, fractionalZeros, weights } from "./linear_cases.ts";
 
 gpuTest("matrices of one kind are stacked into one slice, byte by byte", async (gpu, device) => {
   const matrices = [weights(3, 40, "nf4-asym", 32), weights(5, 40, "nf4-asym", 32)];
@@ -37,6 +37,25 @@ gpuTest("a stack is multiplied as bytes where all its matrices may be", async (_
   assert.equal(await levelsOf(asBytes(device), plain, other), null);
   assert.equal(await levelsOf(device, plain, plain), null);
 });
+
+gpuTest(
+  "codes are their own levels where zero-points of all matrices are whole",
+  async (_, device) => {
+    const wholeOf = async (...matrices: QuantizedMatrix[]) => {
+      const slices = await loadStack(
+        device,
+        matrices.map((q) => ({ ...q, kind: "same", read: () => Promise.resolve(q) })),
+      );
+      freeAll(slices);
+      return slices.map(({ constants }) => constants.WHOLE);
+    };
+    const [whole, other] = [weights(4, 64, "int4-asym", 16), fractionalZeros(4, 64, "int4-asym")];
+    assert.deepEqual(await wholeOf(whole, whole), [1]);
+    assert.deepEqual(await wholeOf(whole, other), [undefined]);
+    assert.deepEqual(await wholeOf(weights(4, 64, "int4-asym", 16, "e1m3-row")), [1]);
+    assert.deepEqual(await wholeOf(weights(4, 64, "int4-sym", 16)), [undefined]);
+  },
+);
 
 gpuTest("matrices of different kinds keep slices of their own", async (_, device) => {
   const matrices = [weights(3, 40, "nf4-asym", 32), weights(5, 40, "fp4-sym", 32)];

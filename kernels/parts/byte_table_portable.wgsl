@@ -1,8 +1,9 @@
 // byte_table: levels of codes as bytes, for kernels that multiply four bytes at once.
 //
-// Levels times STEPS (of FP4: 2) are whole numbers, which bytes hold exactly. Two codes are looked up at once, as bytes (p, p, n, n): levels of at least 0 and those below, 0 where it is the
-// other; with other scalings (level, level, 0, 0). One of two tables has them the other way round, so that
-// of two lookups a single instruction makes four bytes to multiply:
+// Levels times STEPS (of FP4: 2) are whole numbers, which bytes hold exactly. Two codes are looked up at
+// once, as bytes (p, p, n, n): levels of at least 0 and those below, 0 where it is the other; with other
+// scalings (level, level, 0, 0). One of two tables has them the other way round, so that of two lookups a
+// single instruction makes four bytes to multiply:
 //
 //   e2m1   columns 0, 2 and 1, 3 by bits 15, 12..6 of a half; 4, 6 and 5, 7 by bits 5..0 and signs moved
 //          down to them
@@ -12,7 +13,7 @@
 // Four bytes are columns 0, 2, 4, 6 of a word or 1, 3, 5, 7; IN_ORDER they are 0 .. 3 or 4 .. 7. RUN, codes
 // are whole numbers themselves, which needs no table.
 // needs:    parts/weights; load_table() by all lanes together before bytes8()
-// gives:    bytes8(): levels of a word; step_factor(): of their unit; lookup() for parts/weights
+// gives:    bytes8(): levels of a word; step_factor(): of their unit; table8() for parts/weights
 
 override STEPS: f32 = 1.0; // bytes a unit of level: a power of two
 override RUN: bool = false; // whether level k of a table of 16 is level 0 + k
@@ -30,8 +31,13 @@ fn table_level(code: u32) -> f32 {
   return codebook.levels[code / 4u][code % 4u];
 }
 
-fn lookup(word: u32, k: u32) -> vec2f {
-  return vec2f(table_level(extractBits(word, 2u * BITS * k, BITS)), table_level(extractBits(word, 2u * BITS * k + BITS, BITS)));
+fn table8(word: u32) -> Eight {
+  var v: Eight;
+  for (var j = 0u; j < 4u; j++) {
+    v.lo[j] = table_level(extractBits(word, BITS * j, BITS));
+    v.hi[j] = table_level(extractBits(word, BITS * (j + 4u), BITS));
+  }
+  return v;
 }
 
 // Bytes of two codes.

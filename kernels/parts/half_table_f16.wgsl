@@ -2,8 +2,8 @@
 //
 // The table is of pairs, as two neighbouring codes are looked up at once: half the memory of part `table`.
 // needs:    parts/weights; load_table() by all lanes together before anything else
-// gives:    levels8(): levels of a word as f16, and their sizes; level_pair(): of two codes; lookup(): the
-//           same as f32; anywhere
+// gives:    levels8(): levels of a word as f16, and their sizes; level_pair(): of two codes;
+//           table8() for parts/weights; anywhere
 
 enable f16;
 
@@ -35,10 +35,6 @@ fn level_pair(word: u32, k: u32) -> u32 {
   return table[extractBits(word, 2u * BITS * k, 2u * BITS) * COPIES + copy];
 }
 
-fn lookup(word: u32, k: u32) -> vec2f {
-  return unpack2x16float(level_pair(word, k));
-}
-
 // Levels of the eight codes of a word, two f16 a component, and their sizes.
 struct Levels {
   signed: vec4u,
@@ -68,4 +64,12 @@ fn levels8(word: u32, zero: f32) -> Levels {
     for (var i = 0u; i < 4u; i++) { signed[i] = bitcast<u32>(bitcast<vec2h>(signed[i]) - zeros); }
   }
   return Levels(signed, signed & vec4u(0x7fff7fffu));
+}
+
+fn table8(word: u32) -> Eight {
+  let signed = levels8(word, 0.0).signed;
+  return Eight(
+    vec4f(unpack2x16float(signed.x), unpack2x16float(signed.y)),
+    vec4f(unpack2x16float(signed.z), unpack2x16float(signed.w)),
+  );
 }

@@ -3,7 +3,7 @@
 // For devices that are a CPU with vectors of eight: there a look-up in memory is a load for each lane,
 // and a shuffle of a whole subgroup a single instruction.
 // needs:    parts/weights; subgroups of eight lanes; all functions by all lanes together
-// gives:    load_levels(), first; magnitude() of a bit decode; lookup(): levels of two codes otherwise
+// gives:    load_levels(), first; magnitude() of a bit decode; table8() otherwise
 
 enable subgroups;
 
@@ -28,7 +28,10 @@ fn level(word: u32) -> f32 {
   return select(low, subgroupShuffle(held.y, word & 7u), (word & 8u) != 0u);
 }
 
-// Pair k of a word.
-fn lookup(word: u32, k: u32) -> vec2f {
-  return vec2f(level(word >> (2u * BITS * k)), level(word >> (2u * BITS * k + BITS)));
+fn level4(four: u32) -> vec4f {
+  return vec4f(level(four), level(four >> BITS), level(four >> (2u * BITS)), level(four >> (3u * BITS)));
+}
+
+fn table8(word: u32) -> Eight {
+  return Eight(level4(word), level4(word >> (4u * BITS)));
 }

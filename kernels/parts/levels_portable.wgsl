@@ -5,7 +5,7 @@
 // magnitude's exponent bits into an f32 above a bias: f, right but for exponent 0, where 2 f - 2^-14 is
 // right and elsewhere no smaller; and codes move down as the mantissa of an f32.
 // needs:    parts/weights
-// gives:    load_levels(), first; magnitude() of a bit decode; lookup(): levels of two codes otherwise
+// gives:    load_levels(), first; magnitude() of a bit decode; table8() otherwise
 
 // Levels of the lane's own: a barrier would cost a CPU more.
 var<private> levels: array<f32, 16>;
@@ -33,8 +33,10 @@ fn level(four: u32, j: u32) -> f32 {
   return levels[bitcast<u32>(code * down + 0x1p23) & mask];
 }
 
-// Pair k of a word.
-fn lookup(word: u32, k: u32) -> vec2f {
-  let four = word >> (4u * BITS * (k / 2u));
-  return vec2f(level(four, 2u * (k % 2u)), level(four, 2u * (k % 2u) + 1u));
+fn level4(four: u32) -> vec4f {
+  return vec4f(level(four, 0u), level(four, 1u), level(four, 2u), level(four, 3u));
+}
+
+fn table8(word: u32) -> Eight {
+  return Eight(level4(word), level4(word >> (4u * BITS)));
 }

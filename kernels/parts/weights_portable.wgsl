@@ -9,7 +9,7 @@
 // A level here is `decoded`: times 2^-14 for the bit decodes, which move a code's bits into an f16.
 // codebook.factor makes up for it, and for the matrix's scaleExponent, once a sum. A coded scale is
 // without the factor of its row or tensor too: row_factor() joins once a sum as well.
-// needs:    lookup() of a part `table` or `levels`, for decode8() of a table
+// needs:    table8() of a part `table` or `levels`: levels of the eight codes of a word
 // spec:     unpackRow() in lib/pack.ts, storedPair() in lib/pack_scales.ts
 
 override ROWS: u32;
@@ -18,11 +18,14 @@ override GROUP: u32;                   // columns that share scales: a power of 
 override BITS: u32;                    // 3 or 4
 override DECODE: u32;                  // 0 e2m1, 1 e2m0, 2 table
 override SCALING: u32;                 // 0 one scale, 1 a scale a side, 2 scale and zero-point
+override WHOLE: bool = false;          // whether codes are their own levels, and zero-points whole numbers
 override F16_SUBNORMALS: bool = true;  // whether unpack2x16float keeps them
 override SCALE_BITS: u32 = 16u;        // of a scale: 16 f16, 8 or 4 a code
 override SCALE_SHIFT: u32 = 0u;        // brings a code's bits to their place in an f32
 override SCALE_START: u32 = 0u;        // is added there
 override ROW_FACTOR: bool = false;     // whether a row of codes begins with a factor
+
+override LOOKED_UP: bool = DECODE == 2u && !WHOLE;
 
 override UNITS: u32 = (COLS + 31u) / 32u;
 override GROUPS: u32 = (COLS + GROUP - 1u) / GROUP;
@@ -130,8 +133,20 @@ fn half(bits: u32) -> f32 {
   return select(1.0, -1.0, bits > 0x7fffu) * select(normal, small, magnitude < 2u);
 }
 
-// Decoded levels of the eight codes of a word.
-fn decode8(word: u32) -> Eight {
+// Code j of the four in the low bits of a word, less a whole zero-point: it stands in the mantissa of an f32
+// that is 2^23 without it, so that nothing is rounded.
+fn whole(four: u32, j: u32, zero: f32) -> f32 {
+  let bits = (four & (((1u << BITS) - 1u) << (BITS * j))) | 0x4b000000u;
+  let step = bitcast<f32>((127u - BITS * j) << 23u);
+  return fma(bitcast<f32>(bits), step, -(0x1p23 * step + zero));
+}
+
+fn whole4(four: u32, zero: f32) -> vec4f {
+  return vec4f(whole(four, 0u, zero), whole(four, 1u, zero), whole(four, 2u, zero), whole(four, 3u, zero));
+}
+
+// Decoded levels of the eight codes of a word, less the zero-point; of other scalings `zero` says nothing.
+fn decode8(word: u32, zero: f32) -> Eight {
   if (DECODE == 0u) {
     return Eight(
       vec4f(halves(word & 0x8e008e00u), halves((word << 3u) & 0x8e008e00u)),
@@ -147,16 +162,15 @@ fn decode8(word: u32) -> Eight {
       vec4f(halves((word << 8u) & 0x8c008c00u), halves((word << 10u) & 0x8c008c00u)),
     );
   }
-  return Eight(
-    vec4f(lookup(word, 0u), lookup(word, 1u)),
-    vec4f(lookup(word, 2u), lookup(word, 3u)),
-  );
+  if (WHOLE) { return Eight(whole4(word, zero), whole4(word >> (4u * BITS), zero)); }
+  let v = table8(word);
+  if (SCALING == 2u) { return Eight(v.lo - zero, v.hi - zero); }
+  return v;
 }
 
 // Decoded level x scale, which of two scales by the level's sign; `factor` is still to come.
 fn weigh(level: vec4f, scale: vec2f) -> vec4f {
   if (SCALING == 1u) { return level * select(vec4f(scale.x), vec4f(scale.y), bitcast<vec4i>(level) < vec4i(0)); }
-  if (SCALING == 2u) { return (level - scale.y) * scale.x; }
   return level * scale.x;
 }
 

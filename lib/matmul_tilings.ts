@@ -25,7 +25,7 @@ export function labelOf({ name, constants }: Tiling): string {
   return [name, ...Object.entries(constants).map(([key, value]) => `${key}=${value}`)].join(" ");
 }
 
-/** Those of a GPU, or of a CPU that has no strips. */
+/** The ways to cut up a product of many tokens on a GPU, or on a CPU that has no strips. */
 export function matmulTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
   const few = !device.software && tokens <= FEW_TOKENS;
   const broadcast = few ? broadcastTilings(device, slice, tokens) : [];
@@ -95,8 +95,8 @@ function tileTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
 const FEW_TOKENS = 16;
 
 /**
- * A lane to a row of W, or to several, so that weights are decoded once for all tokens. Rows are too few for a
- * GPU, so that each is shared out among the slices of a workgroup, and among workgroups.
+ * A lane to a row of W or to two, so that weights are decoded once for all tokens. Rows alone are too few lanes
+ * for a GPU, so that their columns are shared out, among the slices of a workgroup and among workgroups.
  */
 function broadcastTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
   const { rows, packed, constants: { COLS } } = slice;

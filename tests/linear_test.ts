@@ -119,10 +119,9 @@ for (const dtype of ["F32", "F16", "BF16"] as const) {
 
 gpuTest("zero-points that are no whole numbers are subtracted as they are", async (_, device) => {
   const [four, three] = ["int4-asym", "int3-asym"].map((name) => fractionalZeros(9, 93, name));
-  for (const as of [device, asGpu(device)]) {
-    await matvecAgrees(as, four);
-    await matmulAgrees(as, three, 3);
-  }
+  await matvecAgrees(device, four);
+  await matmulAgrees(device, three, 3);
+  await matvecAgrees(asGpu(device), three);
   await dequantiseAgrees(device, four);
 });
 

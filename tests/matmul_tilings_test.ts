@@ -96,16 +96,18 @@ async function allAgree(device: Device, name: string, batch: number, kind: RegEx
   }
 }
 
-gpuTest(
-  "tokens broadcast to lanes agree with the reference, 3, 8 and 13 of them",
-  async (_, real) => {
-    const device = asGpu(real);
-    await matmulAgrees(device, weights(70, 300, "fp4-asym", 16), 3, { biased: true });
-    await matmulAgrees(device, weights(5, 93, "int4-asym", 32), 8);
-    await denseAgrees(device, denseWeights(70, 300, "BF16"), 3);
-    await denseAgrees(device, denseWeights(3, 40, "F32"), 13);
-  },
-);
+gpuTest("three tokens broadcast to lanes agree with the reference", async (_, real) => {
+  const device = asGpu(real);
+  await matmulAgrees(device, weights(70, 300, "fp4-asym", 16), 3, { biased: true });
+  await denseAgrees(device, denseWeights(70, 300, "BF16"), 3);
+});
+
+testUnless(reason, "8 and 13 tokens broadcast to lanes agree with the reference", async () => {
+  const device = asGpu(first.device!);
+  await matmulAgrees(device, weights(5, 93, "int4-asym", 32), 8);
+  await matmulAgrees(device, weights(70, 300, "nf3-sym", 16), 13);
+  await denseAgrees(device, denseWeights(3, 40, "F32"), 13);
+});
 
 testUnless(reason, "every way to broadcast that a GPU has agrees with the reference", async () => {
   const plain = asGpu(first.device!);

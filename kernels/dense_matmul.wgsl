@@ -43,6 +43,6 @@ fn main(
 ) {
   let mine = place_of(block.y * blocks.x + block.x);
   if (mine.live == 0u) { return; } // uniform over the workgroup
-  walk(mine, (COLS + 31u) / 32u, lane);
+  walk(mine, lane);
   write(mine, lane);
 }

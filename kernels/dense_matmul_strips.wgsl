@@ -17,8 +17,6 @@
 
 override APART: bool = false;
 
-override UNITS: u32 = (COLS + 31u) / 32u;
-
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;

@@ -16,8 +16,8 @@ fn put(row: u32, column: u32, weight: f32) {
   if (column < COLS) { w[row * COLS + column] = weight; }
 }
 
-fn put_four(row: u32, column: u32, decoded: vec4f, scale: vec2f) {
-  let four = weigh(decoded, scale) * codebook.factor.x * codebook.factor.y;
+fn put_four(row: u32, column: u32, weights: vec4f) {
+  let four = weights * codebook.factor.x * codebook.factor.y;
   put(row, column, four.x);
   put(row, column + 1u, four.y);
   put(row, column + 2u, four.z);
@@ -26,9 +26,9 @@ fn put_four(row: u32, column: u32, decoded: vec4f, scale: vec2f) {
 
 // One word of a unit.
 fn put_word(row: u32, column: u32, word: u32, scale: vec2f) {
-  let v = decode8(word, scale.y);
-  put_four(row, column, v.lo, scale);
-  put_four(row, column + 4u, v.hi, scale);
+  let weights = weigh8(word, scale);
+  put_four(row, column, weights.lo);
+  put_four(row, column + 4u, weights.hi);
 }
 
 @compute @workgroup_size(WORKGROUP)

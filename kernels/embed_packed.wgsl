@@ -35,9 +35,9 @@ fn main(
   let words = load_unit(id - FIRST_ROW, column / 32u);
   let scale = whole_scales(id - FIRST_ROW, column / GROUP);
   for (var i = 0u; i < 2u; i++) {
-    let v = decode8(words[column / 16u % 2u * 2u + i], scale.y);
-    let lo = weigh(v.lo, scale) * codebook.factor.x * codebook.factor.y;
-    let hi = weigh(v.hi, scale) * codebook.factor.x * codebook.factor.y;
+    let weights = weigh8(words[column / 16u % 2u * 2u + i], scale);
+    let lo = weights.lo * codebook.factor.x * codebook.factor.y;
+    let hi = weights.hi * codebook.factor.x * codebook.factor.y;
     for (var j = 0u; j < 8u; j++) {
       let at = column + 8u * i + j;
       if (at < COLS) { x[token * OUT_STRIDE + at] = select(hi[j % 4u], lo[j % 4u], j < 4u); }

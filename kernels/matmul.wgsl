@@ -31,9 +31,9 @@ fn fetch(row: u32, unit: u32, half: u32) -> Fetched {
 
 fn place_w(w: Fetched, at: u32) {
   for (var i = 0u; i < 2u; i++) {
-    let v = decode8(w.words[i], w.scale.y);
-    tile_w[at + 2u * i] = weigh(v.lo, w.scale);
-    tile_w[at + 2u * i + 1u] = weigh(v.hi, w.scale);
+    let weights = weigh8(w.words[i], w.scale);
+    tile_w[at + 2u * i] = weights.lo;
+    tile_w[at + 2u * i + 1u] = weights.hi;
   }
 }
 
@@ -46,6 +46,6 @@ fn main(
   load_table(lane, LANES);
   let mine = place_of(block.y * blocks.x + block.x);
   if (mine.live == 0u) { return; } // uniform over the workgroup
-  walk(mine, UNITS, lane);
+  walk(mine, lane);
   write(mine, lane);
 }

@@ -17,25 +17,17 @@
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 @group(0) @binding(7) var<uniform> step: vec4u;
 
-// A unit's codes, and the scales of either half: groups of 16 columns have two.
 struct Fetched {
   words: vec4u,
-  scale: vec2f,
-  second: vec2f,
+  scales: Halves,
 }
 
 fn fetch(row: u32, unit: u32) -> Fetched {
-  let group = unit * 32u / GROUP;
-  let scale = load_scales(row, group);
-  var second = scale;
-  if (GROUP < 32u) { second = load_scales(row, min(group + 1u, GROUPS - 1u)); }
-  return Fetched(load_unit(row, unit), scale, second);
+  return Fetched(load_unit(row, unit), unit_scales(row, unit));
 }
 
 fn word_of(unit: Fetched, i: u32) -> Eight {
-  let scale = select(unit.scale, unit.second, i >= 2u);
-  let v = decode8(unit.words[i], scale.y);
-  return Eight(weigh(v.lo, scale), weigh(v.hi, scale));
+  return weigh8(unit.words[i], select(unit.scales.first, unit.scales.second, i >= 2u));
 }
 
 @compute @workgroup_size(LANES)

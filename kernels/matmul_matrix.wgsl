@@ -28,16 +28,13 @@ override UP: f32 = 1.0;
 
 struct Fetched {
   words: vec4u,
-  scale: array<vec2f, 2>, // of either half
+  scales: Halves,
 }
 
-// A unit's codes and the scales of its halves; those beyond the last repeat it.
+// A unit's codes and scales; those beyond the last repeat it.
 fn fetch(row: u32, unit: u32) -> Fetched {
   let here = min(unit, UNITS - 1u);
-  let first = load_scales(row, min(here * 32u / GROUP, GROUPS - 1u));
-  var second = first;
-  if (GROUP < 32u) { second = load_scales(row, min((here * 32u + 16u) / GROUP, GROUPS - 1u)); }
-  return Fetched(load_unit(row, here), array(first, second));
+  return Fetched(load_unit(row, here), unit_scales(row, here));
 }
 
 // Level x scale of two codes, which of two scales by the level's sign.
@@ -49,7 +46,7 @@ fn weigh_two(levels: u32, scale: vec2f) -> u32 {
 }
 
 fn half8(fetched: Fetched, i: u32) -> vec4u {
-  let own = fetched.scale[i / 2u];
+  let own = select(fetched.scales.first, fetched.scales.second, i >= 2u);
   let levels = levels8(fetched.words[i], own.y).signed;
   let scale = vec2f(own.x * UP, own.y * select(UP, 1.0, SCALING == 2u));
   return vec4u(weigh_two(levels.x, scale), weigh_two(levels.y, scale), weigh_two(levels.z, scale), weigh_two(levels.w, scale));

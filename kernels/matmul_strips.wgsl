@@ -37,8 +37,7 @@ fn weights8(word: u32, s: vec2f) -> Eight {
       vec4f(weight(word, 2u, 7u, s), weight(word, 18u, 23u, s), weight(word, 0u, 5u, s), weight(word, 16u, 21u, s)),
     );
   }
-  let levels = decode8(word, s.y);
-  return Eight(weigh(levels.lo, s), weigh(levels.hi, s));
+  return weigh8(word, s);
 }
 
 // Adds word i of a unit.
@@ -47,17 +46,13 @@ fn add_word(i: u32, word: u32, scale: vec2f) {
   add_eight(2u * i, w.lo, w.hi);
 }
 
-// Adds a unit of a row; groups of 16 columns have two in it, of which a short last unit has one.
 fn add_unit(row: u32, unit: u32) {
   let words = load_unit(row, unit);
-  let group = unit * 32u / GROUP;
-  let scale = load_scales(row, group);
-  var second = scale;
-  if (GROUP < 32u) { second = load_scales(row, min(group + 1u, GROUPS - 1u)); }
-  add_word(0u, words.x, scale);
-  add_word(1u, words.y, scale);
-  add_word(2u, words.z, second);
-  add_word(3u, words.w, second);
+  let scales = unit_scales(row, unit);
+  add_word(0u, words.x, scales.first);
+  add_word(1u, words.y, scales.first);
+  add_word(2u, words.z, scales.second);
+  add_word(3u, words.w, scales.second);
 }
 
 @compute @workgroup_size(WORKGROUP)

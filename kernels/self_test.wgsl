@@ -27,8 +27,8 @@ fn main(
   let row = block.y * blocks.x + block.x;
   let safe_row = min(row, ROWS - 1u);
   let scale = load_scales(safe_row, 0u);
-  let v = decode8(load_unit(safe_row, 0u)[lane], scale.y);
-  sums[lane] = dot(x[2u * lane], weigh(v.lo, scale)) + dot(x[2u * lane + 1u], weigh(v.hi, scale));
+  let weights = weigh8(load_unit(safe_row, 0u)[lane], scale);
+  sums[lane] = dot(x[2u * lane], weights.lo) + dot(x[2u * lane + 1u], weights.hi);
   workgroupBarrier();
 
   // ---- the row's sum is lane 0's

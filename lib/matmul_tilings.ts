@@ -67,10 +67,7 @@ export function stripTilings(device: Device, { rows, packed }: Slice, tokens: nu
   ];
 }
 
-/**
- * Register tiles: large ones on a GPU, as wide as there are tokens, where few tiles share out the columns.
- * Tuning also tries half of the parts and one, which spare a small GPU their sum.
- */
+/** Register tiles: large ones on a GPU, as wide as there are tokens, where few tiles share out the columns. */
 function tileTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
   const { rows, constants: { COLS } } = slice;
   const singly = waitsForBanks(device, slice);
@@ -78,12 +75,12 @@ function tileTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
     const tiles = Math.ceil(rows / (4 * ACROSS)) * Math.ceil(tokens / (8 * WIDE));
     const busy = device.software ? 1 : BUSY_TILES[WIDE <= 2 ? "few" : "many"];
     const most = partsOf(tiles, busy, COLS, 256, 8);
-    return [...new Set([most, Math.ceil(most / 2), 1])].map((SPLIT) => ({
+    return inParts(most, {
       name: slice.packed ? "matmul" : "dense_matmul",
       rows: 4 * ACROSS,
       tokens: 8 * WIDE,
-      constants: { ACROSS, WIDE, SPLIT, ...(singly && { SINGLY: 1 }) },
-    }));
+      constants: { ACROSS, WIDE, ...(singly && { SINGLY: 1 }) },
+    });
   };
   const wide = [1, 2, 4, 8].find((most) => 8 * most >= tokens) ?? 8;
   const small = of(8, Math.min(wide, 4));
@@ -105,12 +102,12 @@ function broadcastTilings(device: Device, slice: Slice, tokens: number): Tiling[
   const of = (TALL: number, SLICES: number, ACROSS: number): Tiling[] => {
     const tiles = Math.ceil(rows / (ACROSS * TALL));
     const most = partsOf(tiles, BUSY_TILES.few, COLS, 128 * SLICES, 8);
-    return [...new Set([most, Math.ceil(most / 2), 1])].map((SPLIT) => ({
+    return inParts(most, {
       name: packed ? "matmul_broadcast" : "dense_matmul_broadcast",
       rows: ACROSS * TALL,
       tokens: TOKENS,
-      constants: { ACROSS, SLICES, TALL, TOKENS, SPLIT, ...(singly && { SINGLY: 1 }) },
-    }));
+      constants: { ACROSS, SLICES, TALL, TOKENS, ...(singly && { SINGLY: 1 }) },
+    });
   };
   return [
     ...of(2, 4, 32),
@@ -118,6 +115,12 @@ function broadcastTilings(device: Device, slice: Slice, tokens: number): Tiling[
     of(2, TOKENS < FEW_TOKENS ? 8 : 2, 32)[0],
     of(2, 2, 64)[0],
   ];
+}
+
+/** A tiling whose columns are shared out: in `most` parts, or half or one, which spare a small GPU their sum. */
+function inParts(most: number, { constants, ...tiling }: Tiling): Tiling[] {
+  const parts = [...new Set([most, Math.ceil(most / 2), 1])];
+  return parts.map((SPLIT) => ({ ...tiling, constants: { ...constants, SPLIT } }));
 }
 
 /** In how many parts, of `least` columns and more, tiles become as many as keep a GPU busy. */

@@ -76,6 +76,7 @@ test("subgroups are used where the device has them", () => {
 
 /** What stands for parts/place where a part needs it, and for what else tiles share. */
 const PLACE = `override ROWS: u32;
+override UNITS: u32;
 override SPLIT: u32 = 1;
 struct Place { first_row: u32, first_token: u32, live: u32, part: u32 }
 fn put(place: Place, row: u32, token: u32, sum: f32) { left[row + token] = sum * f32(place.part); }
@@ -101,7 +102,6 @@ fn fetch(row: u32, unit: u32, half: u32) -> u32 { return row + unit + half; }
 fn place_w(w: u32, at: u32) { tile_w[at] = vec4f(f32(w)); }
 `,
   broadcast: `${PLACE}
-override UNITS: u32;
 struct Eight { lo: vec4f, hi: vec4f }
 alias Fetched = vec2u;
 fn fetch(row: u32, unit: u32) -> Fetched { return vec2u(row, unit); }

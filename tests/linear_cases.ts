@@ -9,11 +9,10 @@
 
 import assert from "node:assert/strict";
 import type { Device } from "../lib/device.ts";
-import { narrow } from "../lib/float16.ts";
+import { f16Bits, f16Value, narrow } from "../lib/float16.ts";
 import { gram } from "../lib/gram_reference.ts";
 import { kernelFor } from "../lib/kernels.ts";
 import { allocate, download, run, upload } from "../lib/launch.ts";
-import { f16Bits, f16Value } from "../lib/float16.ts";
 import * as linear from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
 import type { DenseMatrix } from "../lib/linear_reference.ts";

@@ -2,6 +2,8 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { type Device, openDevice } from "../lib/device.ts";
 import { load } from "../lib/linear.ts";
+import type { DenseMatrix } from "../lib/linear_reference.ts";
+import type { QuantizedMatrix } from "../lib/pack.ts";
 import type { Slice } from "../lib/resident.ts";
 import { candidatesOf, classOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { gpuTest, present } from "./gpu_devices.ts";
@@ -54,47 +56,43 @@ const [first] = present; // large tiles compile slowly where a CPU plays the GPU
 const NVIDIA = "NVIDIA, by name";
 const reason = repeated ?? (first ? null : "no device is present");
 
+/** Every way that a device has for weights, or those of one kind, held to the reference. */
+async function allAgree(
+  device: Device,
+  w: QuantizedMatrix | DenseMatrix,
+  batch: number,
+  kind = /./,
+) {
+  const { choices } = device.gpu!;
+  const { slices: [slice], free } = await load<QuantizedMatrix | DenseMatrix>(device, w);
+  const class_ = classOf("matmul", slice, batch);
+  const ways = candidatesOf(device, "matmul", slice, batch).filter(({ name }) => kind.test(name));
+  assert.ok(ways.length > 1);
+  for (const tiling of ways) {
+    const singly = "codes" in w && device.adapter === NVIDIA;
+    assert.equal(tiling.constants.SINGLY, singly ? 1 : undefined);
+    choices.set(class_, labelOf(tiling));
+    await ("codes" in w
+      ? matmulAgrees(device, w, batch, { biased: true })
+      : denseAgrees(device, w, batch));
+  }
+  choices.delete(class_);
+  free();
+}
+
+/** The same as a GPU, for packed and dense weights. */
+async function allAgreeAsGpu(adapter: string, name: string, batch: number, kind: RegExp) {
+  const device = { ...asGpu(first.device!), adapter };
+  for (const w of [weights(70, 600, name, 16), denseWeights(70, 600, "F16")]) {
+    await allAgree(device, w, batch, kind);
+  }
+}
+
 testUnless(
   reason,
   "every way to cut up a matmul that a CPU has agrees with the reference",
-  async () => {
-    const q = weights(70, 600, "nf4-asym", 16);
-    const device = { ...first.device!, software: true };
-    const { choices } = device.gpu!;
-    const { slices: [slice], free } = await load(device, q);
-    const class_ = classOf("matmul", slice, 40);
-    for (const tiling of candidatesOf(device, "matmul", slice, 40)) {
-      choices.set(class_, labelOf(tiling));
-      await matmulAgrees(device, q, 40, { biased: true });
-    }
-    choices.delete(class_);
-    free();
-  },
+  () => allAgree({ ...first.device!, software: true }, weights(70, 600, "nf4-asym", 16), 40),
 );
-
-/** Every way of one kind that a device has for packed and dense weights, held to the reference. */
-async function allAgree(device: Device, name: string, batch: number, kind: RegExp) {
-  const { choices } = device.gpu!;
-  const q = weights(70, 600, name, 16), w = denseWeights(70, 600, "F16");
-  const loaded = [await load(device, q), await load(device, w)];
-  for (const { slices: [slice], free } of loaded) {
-    const class_ = classOf("matmul", slice, batch);
-    const ways = candidatesOf(device, "matmul", slice, batch).filter(({ name }) => kind.test(name));
-    assert.ok(ways.length > 1);
-    for (const tiling of ways) {
-      assert.equal(
-        tiling.constants.SINGLY,
-        slice.packed && device.adapter === NVIDIA ? 1 : undefined,
-      );
-      choices.set(class_, labelOf(tiling));
-      await (slice.packed
-        ? matmulAgrees(device, q, batch, { biased: true })
-        : denseAgrees(device, w, batch));
-    }
-    choices.delete(class_);
-    free();
-  }
-}
 
 gpuTest("three tokens broadcast to lanes agree with the reference", async (_, real) => {
   const device = asGpu(real);
@@ -110,13 +108,11 @@ testUnless(reason, "8 and 13 tokens broadcast to lanes agree with the reference"
 });
 
 testUnless(reason, "every way to broadcast that a GPU has agrees with the reference", async () => {
-  const plain = asGpu(first.device!);
-  await allAgree(plain, "fp4-asym", 4, /_broadcast$/);
-  await allAgree({ ...plain, adapter: NVIDIA }, "nf3-asym", 4, /_broadcast$/);
+  await allAgreeAsGpu("a GPU", "fp4-asym", 4, /_broadcast$/);
+  await allAgreeAsGpu(NVIDIA, "nf3-asym", 4, /_broadcast$/);
 });
 
 testUnless(reason, "every register tile that a GPU has agrees with the reference", async () => {
-  const plain = asGpu(first.device!);
-  await allAgree(plain, "nf4-asym", 40, /matmul$/);
-  await allAgree({ ...plain, adapter: NVIDIA }, "nf3-asym", 20, /matmul$/);
+  await allAgreeAsGpu("a GPU", "nf4-asym", 40, /matmul$/);
+  await allAgreeAsGpu(NVIDIA, "nf3-asym", 20, /matmul$/);
 });

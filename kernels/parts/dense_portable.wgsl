@@ -12,6 +12,7 @@ override DTYPE: u32;                   // 0 f32, 1 f16, 2 bf16
 override F16_SUBNORMALS: bool = true;  // whether unpack2x16float keeps them
 
 override EIGHTS: u32 = (COLS + 7u) / 8u;
+override UNITS: u32 = (COLS + 31u) / 32u;
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4u>;
 

@@ -4,7 +4,7 @@
 // W and X of that step in workgroup memory as vec4f along the columns. What the next step needs is on its
 // way to registers meanwhile. A lane owns rows across + ACROSS i, i < 4, and tokens down + 8 j, j < WIDE.
 // Sums go up in steps (8, 4 eights, 16 steps, all), which bounds rounding.
-// needs:    parts/place; bound x; finished() of parts/weights or parts/dense; and of the kernel
+// needs:    parts/place; UNITS; bound x; finished() of parts/weights or parts/dense; and of the kernel
 //             fetch(row, unit, half)   what there is in memory of 16 columns, half a unit, of a row
 //             place_w(fetched, at)     those as four vec4f from tile_w[at] on
 // gives:    walk() the tile that is mine, write() it
@@ -26,12 +26,12 @@ var<private> sums: array<vec4f, 8>;     // by token j, a row a component
 var<private> pending: array<vec4f, 8>;  // of the last 16 steps
 
 // The lane's share of X in a step.
-fn fetch_x(place: Place, unit: u32, units: u32, lane: u32) -> array<vec4f, 4> {
+fn fetch_x(place: Place, unit: u32, lane: u32) -> array<vec4f, 4> {
   var fours = array<vec4f, 4>();
   for (var i = 0u; i < 4u && i * LANES < 8u * TILE_TOKENS; i++) {
     let at = lane + i * LANES;
     let token = place.first_token + min(at / 8u, place.live - 1u);
-    fours[i] = x[8u * (token * units + unit) + at % 8u];
+    fours[i] = x[8u * (token * UNITS + unit) + at % 8u];
   }
   return fours;
 }
@@ -69,13 +69,13 @@ fn multiply(across: u32, down: u32, last: bool) {
   }
 }
 
-// Walks its part of `units` units of 32 columns of a tile with a token at least; by all lanes together.
-fn walk(place: Place, units: u32, lane: u32) {
-  let begin = place.part * units / SPLIT;
-  let end = (place.part + 1u) * units / SPLIT;
+// Walks its part of the units of a tile with a token at least; by all lanes together.
+fn walk(place: Place, lane: u32) {
+  let begin = place.part * UNITS / SPLIT;
+  let end = (place.part + 1u) * UNITS / SPLIT;
   let row = min(place.first_row + lane / 2u, ROWS - 1u);
   var w = fetch(row, begin, lane % 2u);
-  var fours = fetch_x(place, begin, units, lane);
+  var fours = fetch_x(place, begin, lane);
   for (var unit = begin; unit < end; unit++) {
     place_w(w, 9u * (lane / 2u) + 4u * (lane % 2u));
     for (var i = 0u; i < 4u && i * LANES < 8u * TILE_TOKENS; i++) {
@@ -85,7 +85,7 @@ fn walk(place: Place, units: u32, lane: u32) {
     workgroupBarrier();
     let next = min(unit + 1u, end - 1u);
     w = fetch(row, next, lane % 2u);
-    fours = fetch_x(place, next, units, lane);
+    fours = fetch_x(place, next, lane);
     multiply(lane % ACROSS, lane / ACROSS, unit % 16u == 15u || unit + 1u == end);
     workgroupBarrier();
   }

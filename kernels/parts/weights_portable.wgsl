@@ -90,6 +90,19 @@ fn scales_at(first: u32, group: u32) -> vec2f {
   return vec2f(select(pair.x, pair.y, (at & 1u) == 1u));
 }
 
+// Scales of the halves of a unit: groups of 16 columns have two, of which a short last unit has one.
+struct Halves {
+  first: vec2f,
+  second: vec2f,
+}
+
+fn unit_scales(row: u32, unit: u32) -> Halves {
+  let group = unit * 32u / GROUP;
+  let first = load_scales(row, group);
+  if (GROUP >= 32u) { return Halves(first, first); }
+  return Halves(first, load_scales(row, min(GROUPS - 1u, group + 1u)));
+}
+
 // Two codes, or the one twice, from a bit of a byte on; no pair lies across two words.
 fn coded_scales(byte: u32, bit: u32) -> vec2f {
   let codes = scales[byte / 4u] >> (8u * (byte % 4u) + bit);
@@ -172,6 +185,12 @@ fn decode8(word: u32, zero: f32) -> Eight {
 fn weigh(level: vec4f, scale: vec2f) -> vec4f {
   if (SCALING == 1u) { return level * select(vec4f(scale.x), vec4f(scale.y), bitcast<vec4i>(level) < vec4i(0)); }
   return level * scale.x;
+}
+
+// The weights of the eight codes of a word; `factor` is still to come.
+fn weigh8(word: u32, scale: vec2f) -> Eight {
+  let v = decode8(word, scale.y);
+  return Eight(weigh(v.lo, scale), weigh(v.hi, scale));
 }
 
 // A sum of weighed levels over a row with what is still to be multiplied.

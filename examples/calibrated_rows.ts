@@ -36,7 +36,7 @@ export async function scoredRows(
 ): Promise<Row[]> {
   const asked = askedCounts(usual, { calibrate: 64, score: Infinity });
   const folder = await tinyLlamaFolder();
-  const work = await temporaryFolder();
+  const work = temporaryFolder();
   const device = await openDevice({ binding: "cpu" });
   try {
     const text = await readFile(join(folder, "calibration.txt"), "utf8");

@@ -31,7 +31,7 @@ import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 const ours = await tinyLlamaFolder();
 const [path = ours] = process.argv.slice(2);
-const work = await temporaryFolder();
+const work = temporaryFolder();
 const device = await openDevice({ binding: "cpu" }); // without a binding: the best there is
 try {
   await quantizeCheckpoint(path, join(work, "nf3"), { format: "nf3-asym" });

@@ -121,7 +121,7 @@ async function scoreAll(folder: string): Promise<void> {
   const tokenizer = await openTokenizer(folder);
   const text = await readFile(join(folder, "heldout.txt"), "utf8");
   const { windows } = textWindows(tokenizer, text, { context: 256 });
-  const work = await temporaryFolder();
+  const work = temporaryFolder();
   // A CPU that plays GPU takes 7 to 14 s to make a format's kernels, in which TypeScript scores ten windows
   const on = device.software && !full ? await openDevice({ binding: "cpu" }) : device;
   try {

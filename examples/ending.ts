@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { rmSync } from "node:fs";
-import { mkdtemp } from "node:fs/promises";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -15,10 +14,10 @@ process.on("uncaughtException", ({ message }) => {
   process.exit(1);
 });
 
-/** A folder that is gone when the process ends. */
-export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-"));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+/** A folder that is gone when the process ends: Ctrl-C is awaited before there is one. */
+export function temporaryFolder(): string {
   process.once("SIGINT", () => process.exit(130));
+  const folder = mkdtempSync(join(tmpdir(), "afpq-"));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }

@@ -31,7 +31,7 @@ import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 const [path = await tinyLlamaFolder(), textPath = join(path, "heldout.txt")] = process.argv
   .slice(2);
-const work = await temporaryFolder();
+const work = temporaryFolder();
 const device = await openDevice({ binding: "cpu" }); // without a binding: the best there is
 try {
   const tokenizer = await openTokenizer(path);

@@ -24,7 +24,7 @@ import {
 } from "../mod.ts";
 import { temporaryFolder } from "./ending.ts";
 
-const folder = await temporaryFolder();
+const folder = temporaryFolder();
 const [model, packed, back] = ["model.safetensors", "packed", "back"].map((n) => join(folder, n));
 
 const w = Float32Array.from({ length: 64 * 256 }, (_, i) => Math.sin(i * i));

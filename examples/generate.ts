@@ -25,7 +25,7 @@ import { temporaryFolder } from "./ending.ts";
 import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 const [path = await tinyLlamaFolder(), text = "Once upon a time there was"] = process.argv.slice(2);
-const folder = await temporaryFolder();
+const folder = temporaryFolder();
 const packed = join(folder, "nf4");
 const { weights, bitsPerWeight, nmse } = await quantizeCheckpoint(path, packed, {
   format: "nf4-asym",

@@ -41,7 +41,7 @@ import { tinyLlamaFolder } from "./tiny_llama.ts";
 
 const { steps, windows } = askedCounts({ steps: 100, windows: Infinity });
 const folder = await tinyLlamaFolder();
-const work = await temporaryFolder();
+const work = temporaryFolder();
 const tokenizer = await openTokenizer(folder);
 const addresses = (await readFile(join(folder, "heldout.txt"), "utf8")).trim().split("\n");
 /** Windows of every other address, from all over them. */

@@ -54,7 +54,7 @@ export async function printScores(recipes: readonly ScoredRecipe[]): Promise<voi
 async function scoreRecipes(recipes: readonly ScoredRecipe[]): Promise<Row[]> {
   const { windows } = askedCounts({ windows: 3 });
   const path = await tinyLlamaFolder();
-  const work = await temporaryFolder();
+  const work = temporaryFolder();
   const device = await openDevice({ binding: "cpu" }); // without a binding: the best there is
   try {
     const text = await readFile(join(path, "heldout.txt"), "utf8");

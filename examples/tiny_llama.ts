@@ -42,7 +42,7 @@ export async function tinyLlama(): Promise<Linear[]> {
 /** The model's folder; from a URL one that is gone when the process ends. */
 export async function tinyLlamaFolder(): Promise<string> {
   if (MODEL.protocol === "file:") return fileURLToPath(new URL(".", MODEL));
-  const folder = await temporaryFolder();
+  const folder = temporaryFolder();
   await writeFile(join(folder, "model.safetensors"), await importedModel());
   for (const [name, { default: text }] of Object.entries(await importedTexts())) {
     await writeFile(join(folder, name), text);

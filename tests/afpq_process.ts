@@ -10,6 +10,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 
 const CLI = fileURLToPath(new URL("../lib/cli.ts", import.meta.url));
+const LOCK = fileURLToPath(new URL("../bench/deno.lock", import.meta.url));
 
 /** How the command line ended. */
 export interface Ended {
@@ -29,9 +30,12 @@ export interface ProcessOptions {
   readonly onStart?: (child: ChildProcess) => void;
 }
 
-/** Runtime of the test, with what it wants before a file's name. */
+/**
+ * Runtime of the test, with what it wants before a file's name. Deno writes what a file imports into the
+ * lock: that of benches, which has it, as in `deno task test`, for the library's has no peers.
+ */
 export const thisRuntime: readonly string[] = "Deno" in globalThis
-  ? [process.execPath, "run", "--quiet", "-A"]
+  ? [process.execPath, "run", "--quiet", "-A", `--lock=${LOCK}`]
   : [process.execPath];
 
 /** Runs `afpq ARGS` to its end. */

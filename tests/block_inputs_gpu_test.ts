@@ -29,7 +29,8 @@ for (const family of Object.keys(CONFIGS)) {
     `inputs of linears are those of the TypeScript backend: ${family}`,
     async (_gpu, device) => {
       const { layer, config } = madeLayer({ ...CONFIGS[family], ...WIDE }, "F32");
-      const windows = [fill(9 * 72, normal(1)), fill(9 * 72, normal(2))];
+      const numbers = 9 * WIDE.hidden_size;
+      const windows = [fill(numbers, normal(1)), fill(numbers, normal(2))];
       const [ours, theirs] = [{ ...layer }, { ...layer }];
       const [onGpu, onCpu] = [
         await blocksOnGpu(device, config, 9)(ours, windows),

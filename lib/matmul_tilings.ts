@@ -131,10 +131,11 @@ function partsOf(tiles: number, busy: number, cols: number, least: number, most:
   return possible.find((parts) => parts * tiles >= busy) ?? possible.at(-1)!;
 }
 
-/** Whether weights are levels and scales that matrix units take, or f16 as it is. */
+/** Whether weights are levels and scales that a power of two brings to f16, or f16 as it is. */
 function fitsFragments({ packed, largestScale, reach, constants }: Slice): boolean {
   if (!packed) return constants.DTYPE === 1;
-  return largestScale > 0 && reach >= 2 ** -14 && reach <= 2 ** 5;
+  const scaled = largestScale >= 2 ** -60 && largestScale <= 2 ** 60; // far from the ends of f32
+  return scaled && reach >= 2 ** -14 && reach <= 2 ** 5;
 }
 
 /** Workgroups that keep a large GPU busy; of few tokens each has little to do. */

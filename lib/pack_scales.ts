@@ -83,6 +83,19 @@ export function scaleCode(
   return format.bits === 8 ? byte : byte >> (index * 4 & 7) & 15;
 }
 
+/** The largest code of a scale in a matrix whose scales are codes; their values ascend with them. */
+export function largestCode(q: QuantizedMatrix): number {
+  const format = scaleFormatOf(q), stride = q.scales.length / q.rows, each = scalesPerGroup(q);
+  const codes = groupsPerRow(q) * each, step = q.format.scaling === "zero-point" ? 2 : 1;
+  let most = 0;
+  for (let row = 0; row < q.rows; row++) {
+    for (let i = 0; i < codes; i += step) {
+      most = Math.max(most, scaleCode(q.scales as Uint8Array, row * stride, i, format));
+    }
+  }
+  return most;
+}
+
 /** Puts the factor of a row that begins at byte `start`. */
 export function putFactor(bytes: Uint8Array, start: number, factor: number): void {
   const bits = f16Bits(factor);

@@ -15,7 +15,7 @@ import { f16Value, powerOfTwo } from "./float16.ts";
 import { allocate, type Gpu, upload, write } from "./launch.ts";
 import type { DenseMatrix, Matrix } from "./linear_reference.ts";
 import type { QuantizedMatrix } from "./pack.ts";
-import { scaleFormatOf } from "./pack_scales.ts";
+import { largestCode, scaleFormatOf } from "./pack_scales.ts";
 import { scaleStart } from "./scale_format.ts";
 
 /** A run of rows of a matrix on the device. */
@@ -25,7 +25,7 @@ export interface Slice {
   readonly packed: boolean;
   /** Largest |level - zero| of packed weights, as kernels decode them. */
   readonly reach: number;
-  /** Largest scale of packed weights as it is stored, or as its code alone stands for it; for matrix units. */
+  /** Largest scale of packed weights as it is stored, of codes without their factor; for matrix units. */
   readonly largestScale: number;
   /** How levels become bytes; null unless the device multiplies bytes, and this matrix so. */
   readonly byteLevels: ByteLevels | null;
@@ -172,15 +172,13 @@ function reachOf({ format: { grid, decode, scaling } }: QuantizedMatrix): number
 }
 
 /**
- * Largest scale as it is stored, whatever its sign; of codes what they can stand for, without the factor.
- * Matrix units alone want it: for other devices scales are not gone through.
+ * Largest scale as it is stored, whatever its sign; of codes without their factor. Matrix units alone
+ * want it: for other devices scales are not gone through.
  */
 function largestScaleOf({ features }: Gpu, matrix: Matrix): number {
   if (!("codes" in matrix) || !features.has("fragments")) return 0;
   const { bits, values } = scaleFormatOf(matrix);
-  if (bits < 16) {
-    return values.reduce((most, value) => value < Infinity ? Math.max(most, value) : most, 0);
-  }
+  if (bits < 16) return values[largestCode(matrix)];
   const zeros = matrix.format.scaling === "zero-point";
   let most = 0;
   for (let i = 0; i < matrix.scales.length; i += zeros ? 2 : 1) {

@@ -121,16 +121,19 @@ testUnless(
   "products by matrix units are within their bound, and beyond that of f32",
   async () => {
     const device = opened!;
-    const cases: [string, Group, number][] = [
+    const cases: [string, Group, number, string?][] = [
       ["fp4-asym", 128, 3],
       ["nf4-asym", 16, 17],
       ["fp3-sym", "row", 64],
       ["nf3-asym", 32, 65],
       ["int4-asym", 64, 200],
       ["custom:-30,-1,0,0.5,1,2,9-asym", 32, 33],
+      ["fp4-sym", 32, 20, "mx"],
+      ["fp4-sym", 16, 20, "nv"],
+      ["nf4-asym", 32, 20, "e1m3-row"],
     ];
-    for (const [format, group, batch] of cases) {
-      const q = weights(150, 1100, format, group), x = tokens(batch, 1100);
+    for (const [format, group, batch, scales] of cases) {
+      const q = weights(150, 1100, format, group, scales), x = tokens(batch, 1100);
       for (const size of [1, 1e-20, 1e20]) {
         const scaled = x.map((value) => value * size);
         await within(device, "matmul", q, scaled, batch);

@@ -3,6 +3,7 @@ import { gpuTest } from "./gpu_devices.ts";
 import type { Device } from "../lib/device.ts";
 import { download } from "../lib/launch.ts";
 import type { QuantizedMatrix } from "../lib/pack.ts";
+import { factorOf, storedPair } from "../lib/pack_scales.ts";
 import { freeAll, load, loadStack } from "../lib/resident.ts";
 import { asBytes, fractionalZeros, weights } from "./linear_cases.ts";
 
@@ -100,3 +101,33 @@ gpuTest("slices hold as many rows as they may", async (_, device) => {
   ]]);
   loaded.free();
 });
+
+gpuTest(
+  "matrix units are told the largest scale that there is, not that there could be",
+  async (_, device) => {
+    const features = new Set([...device.gpu!.features, "fragments"]);
+    const units: Device = { ...device, gpu: { ...device.gpu!, features } };
+    for (
+      const [format, group, scales] of [
+        ["fp4-sym", 32, "mx"],
+        ["fp4-sym", 16, "nv"],
+        ["nf4-asym", 32, "e1m3-row"],
+        ["int4-asym", 32, "e2m2-tensor"],
+        ["nf3-asym", 64, undefined],
+      ] as const
+    ) {
+      const q = weights(6, 300, format, group, scales);
+      let wanted = 0;
+      for (let row = 0; row < q.rows; row++) {
+        for (let at = 0; at < Math.ceil(q.cols / group); at++) {
+          const [first, second] = storedPair(q, row, at).map(Math.abs);
+          const most = q.format.scaling === "zero-point" ? first : Math.max(first, second);
+          wanted = Math.max(wanted, most / (scales ? factorOf(q, row) : 1));
+        }
+      }
+      const loaded = await load(units, q);
+      assert.equal(loaded.slices[0].largestScale, wanted, `${format} ${scales}`);
+      loaded.free();
+    }
+  },
+);

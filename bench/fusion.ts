@@ -40,6 +40,7 @@ import {
 } from "../lib/launch.ts";
 import { type ModelConfig, readModelConfig, rotationTable } from "../lib/model_config.ts";
 import { forward, type ModelWeights } from "../lib/ops.ts";
+import { stepOf } from "../lib/product.ts";
 import { load, type Slice, UNIFORM } from "../lib/resident.ts";
 import { lanes } from "../lib/tiling.ts";
 
@@ -188,7 +189,7 @@ async function stateOf(config: ModelConfig): Promise<GpuState> {
     caches.push({ keys: await allocate(gpu, bytes), values: await allocate(gpu, bytes) });
   }
   const step = await allocate(gpu, 16, UNIFORM);
-  await write(gpu, step, 0, Uint32Array.of(1, POSITION, config.headDim / 2, 4));
+  await write(gpu, step, 0, stepOf(1, POSITION, config.headDim / 2));
   return {
     ...{ device, config, caches, kvF16: true, step },
     rotations: await upload(gpu, rotationTable(config, config.context)),

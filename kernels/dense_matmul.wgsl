@@ -5,7 +5,7 @@
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
 //   y     [tokens, OUT_ROWS]              f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to
 //                                               where ADD; [SPLIT, MOST, OUT_ROWS] where SPLIT > 1
-//   step  tokens, -, -, -                 u32   a uniform: no other batch compiles anew
+//   step  tokens, -, -, -                 u32   a uniform: any batch up to MOST is one kernel
 //
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64
 // dispatch: SPLIT workgroups a tile of parts/tile, tiles of rows first, folded over x and y

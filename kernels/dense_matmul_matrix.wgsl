@@ -4,7 +4,7 @@
 //   half_x, factors                       see parts/fragments
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
 //   y     [tokens, OUT_ROWS]              f32   as in matmul_matrix.wgsl
-//   step  tokens, -, -, -                 u32   a uniform: no other batch compiles anew
+//   step  tokens, -, -, -                 u32   a uniform: any batch up to MOST is one kernel
 //
 // With m the largest |x| of the token, against f64,
 //   |y - ref| <= 2^-9 sum |x w| + 2^-24 m sum |w|

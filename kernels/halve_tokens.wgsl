@@ -4,14 +4,15 @@
 //   half_x   [BATCH, UNITS * 4]  as vec4u   f16   eight columns each, the even one of a pair low
 //   factors  [BATCH]                        f32   what a sum over half_x is to be multiplied by
 //
-// Afterwards 2^(TARGET - 1) <= max |half_x| < 2^TARGET, so that products with small levels are no
-// subnormal f16 and sums over a unit stay below 65504.
+// Afterwards 2^(TARGET - 1) <= max |half_x| <= 2^TARGET, unless all are zeros or no f32 factor does that,
+// so that products with small levels are no subnormal f16 and sums over a unit stay below 65504.
 //
-// dispatch: one workgroup for each token
+// dispatch: one workgroup for each token, folded over x and y
 // parts:    none
 // spec:     halveTokens() in lib/pointwise_reference.ts
 
 override COLS: u32;
+override BATCH: u32;
 override TARGET: u32;
 override WORKGROUP: u32 = 64;
 
@@ -35,8 +36,13 @@ fn largest_of(lane: u32, value: f32) -> f32 {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let token = id.x;
+fn main(
+  @builtin(workgroup_id) id: vec3u,
+  @builtin(num_workgroups) ids: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let token = id.y * ids.x + id.x;
+  if (token >= BATCH) { return; } // uniform over the workgroup
   var size = vec4f(0.0);
   for (var i = lane; i < EIGHTS; i += WORKGROUP) {
     let at = 2u * (token * EIGHTS + i);

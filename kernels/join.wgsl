@@ -1,4 +1,4 @@
-// join: y = the sum of the parts that matvec left of it, + b.
+// join: y = the sum of the parts that a product left of it, + b.
 //
 //   parts [SPLIT, BATCH * OUT_ROWS]   f32
 //   bias  [OUT_ROWS]                  f32   read only where BIAS
@@ -7,7 +7,7 @@
 //
 // Parts are added in their order, so a product that is split gives the same bits every time.
 //
-// bound:    that of the matvec; SPLIT <= 8
+// bound:    that of the product; SPLIT <= 8
 // dispatch: one lane a row and token, folded over x and y
 // parts:    none
 // spec:     matvec() in lib/linear_reference.ts

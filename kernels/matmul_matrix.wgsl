@@ -5,7 +5,7 @@
 //   bias  [FIRST_ROW + ROWS ..]           f32   read only where BIAS
 //   y     [tokens, OUT_ROWS]              f32   rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to
 //                                               where ADD; [SPLIT, MOST, OUT_ROWS] where SPLIT > 1
-//   step  tokens, -, -, -                 u32   a uniform: no other batch compiles anew
+//   step  tokens, -, -, -                 u32   a uniform: any batch up to MOST is one kernel
 //
 // A weight is level x scale in f16, its own side's scale times UP, a power of two that brings the largest
 // scale and weight of W near the top of f16. Products are exact in f32 and summed there.

@@ -28,5 +28,6 @@ fn main(
   let column = index % COLS;
   if (token >= step.x) { return; }
   let gate = x[token * STRIDE + column];
-  y[token * OUT_STRIDE + column] = gate / (1.0 + exp(-gate)) * x[token * STRIDE + COLS + column];
+  let shrink = 1.0 + exp(min(-gate, 88.0)); // WGSL has no infinity to rely on
+  y[token * OUT_STRIDE + column] = gate / shrink * x[token * STRIDE + COLS + column];
 }

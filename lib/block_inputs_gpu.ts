@@ -23,7 +23,7 @@ import { largest } from "./gram_reference.ts";
 import { allocate, type Dispatch, download, submit, upload, write } from "./launch.ts";
 import { type ModelConfig, rotationTable } from "./model_config.ts";
 import { layerSteps, type LayerWeights, type LinearName, linearNames } from "./ops.ts";
-import { prepareAll } from "./product.ts";
+import { prepareAll, stepOf } from "./product.ts";
 import { freeAll, loadStack, UNIFORM } from "./resident.ts";
 
 /** Blocks on a device with a GPU, for windows of up to `context` tokens. */
@@ -153,7 +153,7 @@ async function withRecord(
     await act(dispatches, x, input, async (window, dispatches) => {
       const own = window.length / config.dim;
       await write(gpu, x.buffer, 0, padded(window, own, x));
-      await write(gpu, state.step, 0, Uint32Array.of(own, 0, config.headDim / 2, 4));
+      await write(gpu, state.step, 0, stepOf(own, 0, config.headDim / 2));
       await submit(gpu, dispatches);
       return own;
     });

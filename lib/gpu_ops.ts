@@ -45,7 +45,7 @@ export interface GpuState {
   readonly rotations: GPUBuffer;
   /** Tokens to run, [capacity]. */
   readonly ids: GPUBuffer;
-  /** How many, the position of the first, and headDim / 2: a uniform. */
+  /** A uniform as `stepOf()` makes it: how many, the position of the first, and headDim / 2. */
   readonly step: GPUBuffer;
   /** Stands where a kernel has a binding that is not used. */
   readonly unused: GPUBuffer;

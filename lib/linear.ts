@@ -16,7 +16,7 @@ import { download, empty, run, upload } from "./launch.ts";
 import * as reference from "./linear_reference.ts";
 import type { DenseMatrix, Matrix, ProductOptions } from "./linear_reference.ts";
 import { type QuantizedMatrix, UNIT, unitsPerRow } from "./pack.ts";
-import { dequantiseOf, launchesOf } from "./product.ts";
+import { createRooms, dequantiseOf, launchesOf, stepOf } from "./product.ts";
 import { bindingBytes, load, type Loaded, UNIFORM } from "./resident.ts";
 import { type ProductKind, tilingOf } from "./tiling.ts";
 
@@ -146,8 +146,8 @@ async function product<M extends Matrix>(
     const tokens = Math.min(most, batch - token);
     const xBuffer = await upload(gpu, padTokens(x.subarray(token * cols), tokens, cols, stride));
     const yBuffer = empty(gpu, 4 * tokens * rows);
-    const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM);
-    const own: GPUBuffer[] = [];
+    const step = await upload(gpu, stepOf(tokens), UNIFORM);
+    const { room, free } = createRooms(gpu);
     for (const slice of loaded.slices) {
       const tiling = tilingOf(device, kind, slice, Math.min(batch, most)); // the same for all runs
       const product = {
@@ -160,14 +160,15 @@ async function product<M extends Matrix>(
         bias: bias ? biasBuffer : null,
         unused: biasBuffer,
         step,
-        room: (_: string, bytes: number) => (own.push(empty(gpu, bytes)), own.at(-1)!),
+        room,
       };
       for (const { name, launch } of launchesOf(device, product, tiling)) {
         await run(gpu, kernelFor(name, gpu.features), launch);
       }
     }
     y.set(await download(gpu, yBuffer), token * rows);
-    for (const buffer of [xBuffer, yBuffer, step, ...own]) buffer.destroy();
+    for (const buffer of [xBuffer, yBuffer, step]) buffer.destroy();
+    free();
   }
   biasBuffer.destroy();
   if (loaded !== w) loaded.free();

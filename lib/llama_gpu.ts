@@ -13,7 +13,7 @@ import { createRecorder, type GpuState, type GpuWeight, type Recorder } from "./
 import { allocate, type Dispatch, download, empty, submit, upload, write } from "./launch.ts";
 import { type ModelConfig, rotationTable } from "./model_config.ts";
 import { forward, type ModelWeights } from "./ops.ts";
-import { prepareAll } from "./product.ts";
+import { prepareAll, stepOf } from "./product.ts";
 import type { Candidates, ReadInto, Runner, RunnerOptions } from "./runner.ts";
 import { bindingBytes, freeAll, loadStack, type Slice, sliceBytes, UNIFORM } from "./resident.ts";
 import { lanes } from "./tiling.ts";
@@ -132,7 +132,7 @@ function runs(
   const pairs = state.config.headDim / 2;
   const set = async (ids: ArrayLike<number>, position: number) => {
     await write(gpu, state.ids, 0, Uint32Array.from(ids));
-    await write(gpu, state.step, 0, Uint32Array.of(ids.length, position, pairs, 4));
+    await write(gpu, state.step, 0, stepOf(ids.length, position, pairs));
   };
   const lastProgram = (ids: ArrayLike<number>) => program(ids.length === 1 ? "one" : "last");
   const tops = new Map<string, Promise<{ dispatch: Dispatch; best: GPUBuffer }>>();

@@ -67,8 +67,11 @@ export function stripTilings(device: Device, { rows, packed }: Slice, tokens: nu
   ];
 }
 
-/** Register tiles: large ones on a GPU, as wide as there are tokens, where few tiles share out the columns. */
-function tileTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
+/**
+ * Register tiles: large ones on a GPU, as wide as there are tokens, where few tiles share out the columns.
+ * Small ones fit the workgroup memory of every device.
+ */
+export function tileTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
   const { rows, constants: { COLS } } = slice;
   const singly = waitsForBanks(device, slice);
   const of = (ACROSS: number, WIDE: number): Tiling[] => {

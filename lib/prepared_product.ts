@@ -6,10 +6,10 @@
  */
 
 import type { Device } from "./device.ts";
-import { type Dispatch, empty, upload } from "./launch.ts";
+import { type Dispatch, upload } from "./launch.ts";
 import { padTokens } from "./linear.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
-import { launchesOf, prepareAll } from "./product.ts";
+import { createRooms, launchesOf, prepareAll, stepOf } from "./product.ts";
 import { type Loaded, UNIFORM } from "./resident.ts";
 import type { ProductKind } from "./tiling.ts";
 
@@ -38,10 +38,9 @@ export async function prepareProduct(
   { tokens, x, y, bias }: ProductBuffers,
 ): Promise<PreparedProduct> {
   const gpu = device.gpu!;
-  const step = await upload(gpu, Uint32Array.of(tokens, 0, 0, 4), UNIFORM);
+  const step = await upload(gpu, stepOf(tokens), UNIFORM);
   const unused = await upload(gpu, new Float32Array(4));
-  const own = [step, unused];
-  const room = (_: string, bytes: number) => (own.push(empty(gpu, bytes)), own.at(-1)!);
+  const { room, free } = createRooms(gpu);
   const launches = slices.flatMap((slice) =>
     launchesOf(device, {
       kind,
@@ -57,7 +56,13 @@ export async function prepareProduct(
     })
   );
   const dispatches = await prepareAll(gpu, launches);
-  return { dispatches, free: () => own.forEach((buffer) => buffer.destroy()) };
+  return {
+    dispatches,
+    free() {
+      for (const buffer of [step, unused]) buffer.destroy();
+      free();
+    },
+  };
 }
 
 /** Activations [tokens, cols] on the device, rows padded for the kernels. */

@@ -8,7 +8,7 @@
 import type { Device } from "./device.ts";
 import { powerOfTwo } from "./float16.ts";
 import { kernelFor, type KernelName } from "./kernels.ts";
-import { type Dispatch, type Gpu, type Launch, prepare } from "./launch.ts";
+import { type Dispatch, empty, type Gpu, type Launch, prepare } from "./launch.ts";
 import { UNIT } from "./pack.ts";
 import { bindingBytes, type Slice } from "./resident.ts";
 import { lanes, type ProductKind, type Tiling, tilingOf } from "./tiling.ts";
@@ -41,7 +41,7 @@ export interface Product {
   readonly bias: GPUBuffer | null;
   /** Stands where there is no bias. */
   readonly unused: GPUBuffer;
-  /** How many tokens there are: a uniform, for matmul. */
+  /** A uniform as `stepOf()` makes it, of how many tokens there are, for matmul. */
   readonly step: GPUBuffer;
   /** Whether y is added to. */
   readonly add?: boolean;
@@ -49,6 +49,27 @@ export interface Product {
   readonly gated?: boolean;
   /** A buffer of that many bytes for a use of its own within the product. */
   room(use: string, bytes: number): GPUBuffer;
+}
+
+/**
+ * What kernels are told of a step, as a uniform: how many tokens there are, the position of the first,
+ * pairs of a head's dimensions, and four, which keeps compilers for CPUs from unrolling loops that count
+ * by it: without it those loops run no time at all.
+ */
+export function stepOf(tokens: number, position = 0, pairs = 0): Uint32Array<ArrayBuffer> {
+  return Uint32Array.of(tokens, position, pairs, 4);
+}
+
+/** Buffers for products that run one after another: one for each use and size, until `free()`. */
+export function createRooms(gpu: Gpu) {
+  const made = new Map<string, GPUBuffer>();
+  const room = (use: string, bytes: number): GPUBuffer => {
+    const name = `${use}, ${bytes} bytes`;
+    const buffer = made.get(name) ?? empty(gpu, bytes);
+    made.set(name, buffer);
+    return buffer;
+  };
+  return { room, free: () => made.forEach((buffer) => buffer.destroy()) };
 }
 
 /** The launches of a product, by the tiling that suits the device or by a given one. */
@@ -66,8 +87,7 @@ export function launchesOf(
   const y = split > 1 ? product.room("parts", 4 * split * tokens * outRows) : product.y;
   const how = { BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 };
   const where = { FIRST_ROW: slice.firstRow, OUT_ROWS: outRows, ...(few && { BATCH: tokens }) };
-  const TARGET = Math.min(15, 9 - Math.ceil(Math.log2(slice.reach)));
-  const halved = tiling.name === "matvec_fast" ? halvesOf(product, TARGET) : null;
+  const halved = tiling.name === "matvec_fast" ? halvesOf(product, targetOf(slice)) : null;
   const bytes = tiling.name === "matvec_bytes" ? bytesOf(device, product) : null;
   const launches: Recorded[] = [{
     name: tiling.name,
@@ -127,7 +147,7 @@ function fragmentLaunches(
         ...where,
         ...how,
         ...(slice.packed && { UP: upOf(slice) }),
-        MOST: tokens,
+        ...(SPLIT > 1 && { MOST: tokens }),
       },
       buffers: [...slice.buffers, halved.halves, bias, y, halved.factors, step],
       workgroups: SPLIT * Math.ceil(slice.rows / rows) * Math.ceil(tokens / each),
@@ -144,15 +164,18 @@ function upOf({ largestScale, reach }: Slice): number {
   return powerOfTwo(14 - Math.floor(Math.log2(largestScale * Math.max(1, reach))));
 }
 
-/**
- * Activations as f16, the largest of a token below 2^TARGET. In matvec_fast sums of up to 33 products
- * with levels stay below 2^15.
- */
+/** The power of two that activations may reach in matvec_fast: 32 products with levels stay below 2^15. */
+function targetOf({ reach }: Slice): number {
+  return Math.min(15, 9 - Math.ceil(Math.log2(reach)));
+}
+
+/** Activations as f16, the largest of a token below 2^TARGET. */
 function halvesOf({ slice, tokens, x, room }: Product, TARGET: number) {
   const { COLS } = slice.constants;
   const halves = room("halves", 64 * Math.ceil(COLS / UNIT) * tokens);
   const factors = room("factors", Math.max(16, 4 * tokens));
-  const launch = { constants: { COLS, TARGET }, buffers: [x, halves, factors], workgroups: tokens };
+  const constants = { COLS, BATCH: tokens, TARGET };
+  const launch = { constants, buffers: [x, halves, factors], workgroups: tokens };
   return { halves, factors, recorded: { name: "halve_tokens" as const, launch } };
 }
 

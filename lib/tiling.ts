@@ -12,10 +12,12 @@ import {
   looksUp,
   matmulTilings,
   stripTilings,
+  tileTilings,
   type Tiling,
   waitsForBanks,
 } from "./matmul_tilings.ts";
 import type { Slice } from "./resident.ts";
+import { workgroupBytes } from "./workgroup_memory.ts";
 
 export { labelOf, type Tiling };
 
@@ -36,8 +38,16 @@ export function tilingOf(
   tokens: number,
 ): Tiling {
   const candidates = candidatesOf(device, kind, slice, tokens);
-  const chosen = device.gpu?.choices.get(classOf(kind, slice, tokens));
-  return candidates.find((tiling) => labelOf(tiling) === chosen) ?? candidates[0];
+  const chosen = device.gpu?.choices.get(classNamed(candidates[0].name, slice, tokens));
+  if (!chosen) return candidates[0];
+  const like = (tiling: Tiling) => inOnePart(labelOf(tiling)) === inOnePart(chosen);
+  return candidates.find((tiling) => labelOf(tiling) === chosen) ?? candidates.find(like) ??
+    candidates[0];
+}
+
+/** A label without the number of parts, which follows from the exact shape: others of a class have another. */
+function inOnePart(label: string): string {
+  return label.replace(/ SPLIT=\d+/, "");
 }
 
 /** The ways to cut up a product that tuning compares; the first is good without measuring. */
@@ -47,20 +57,22 @@ export function candidatesOf(
   slice: Slice,
   tokens: number,
 ): Tiling[] {
-  const { packed } = slice;
+  const room = device.gpu?.device.limits.maxComputeWorkgroupStorageSize ?? Infinity;
+  const fits = (tiling: Tiling) => workgroupBytes(tiling, slice, tokens) <= room;
+  const fitting = waysOf(device, kind, slice, tokens).filter(fits);
+  const all = fitting.length > 0 ? fitting : tileTilings(device, slice, tokens).filter(fits);
+  return [...new Map(all.map((tiling) => [labelOf(tiling), tiling])).values()];
+}
+
+function waysOf(device: Device, kind: ProductKind, slice: Slice, tokens: number): Tiling[] {
   if (inStrips(device, kind, slice, tokens)) return stripTilings(device, slice, tokens);
-  if (kind === "matvec") {
-    const name = matvecName(device, slice);
-    const fast = packed && name !== "matvec";
-    const all = device.software ? softwareShapes(packed) : hardwareShapes(device, slice, fast);
-    const room = device.gpu?.device.limits.maxComputeWorkgroupStorageSize ?? Infinity;
-    const shapes = all.filter((shape) =>
-      shape.tall * tokens <= MOST_SUMS && workgroupBytes(slice, shape, tokens) <= room
-    );
-    const tilings = shapes.map((shape) => matvecTiling(slice, shape, name));
-    return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
-  }
-  return matmulTilings(device, slice, tokens);
+  if (kind === "matmul") return matmulTilings(device, slice, tokens);
+  const { packed } = slice;
+  const name = matvecName(device, slice);
+  const fast = packed && name !== "matvec";
+  const all = device.software ? softwareShapes(packed) : hardwareShapes(device, slice, fast);
+  const shapes = all.filter(({ tall }) => tall * tokens <= MOST_SUMS);
+  return shapes.map((shape) => matvecTiling(slice, shape, name));
 }
 
 /** Whether a product with one token can gate what it makes: strips cannot. */
@@ -82,18 +94,26 @@ function inStrips(device: Device, kind: ProductKind, slice: Slice, tokens: numbe
 
 /**
  * The class of products that share a choice: kernel, format, and rows, columns and tokens to the next
- * power of two.
+ * power of two. The kernel is that of the first candidate, which tells accuracies apart.
  */
 export function classOf(
+  device: Device,
   kind: ProductKind,
-  { rows, packed, constants }: Slice,
+  slice: Slice,
   tokens: number,
 ): string {
-  const { COLS, GROUP, BITS, DECODE, SCALING, DTYPE, SCALE_BITS } = constants;
-  const scales = SCALE_BITS ? `${SCALE_BITS}-bit scales` : "";
-  const format = packed ? `${BITS} ${DECODE} ${SCALING} ${GROUP}${scales}` : `dense ${DTYPE}`;
+  return classNamed(candidatesOf(device, kind, slice, tokens)[0].name, slice, tokens);
+}
+
+function classNamed(kernel: KernelName, { rows, packed, constants }: Slice, tokens: number) {
+  const { COLS, GROUP, BITS, DECODE, SCALING, DTYPE, SCALE_BITS, WHOLE } = constants;
+  const scales = SCALE_BITS ? `, ${SCALE_BITS}-bit scales` : "";
+  const zeros = WHOLE ? ", whole zero-points" : "";
+  const format = packed
+    ? `${BITS} ${DECODE} ${SCALING} ${GROUP}${scales}${zeros}`
+    : `dense ${DTYPE}`;
   const [r, c, t] = [rows, COLS, tokens].map((n) => 2 ** Math.ceil(Math.log2(n)));
-  return `${kind} ${format}, ${r}x${c}, ${t}`;
+  return `${kernel} ${format}, ${r}x${c}, ${t}`;
 }
 
 /** How kernels/parts/lines shares out rows and columns, and what else matvec leaves open. */
@@ -112,21 +132,6 @@ interface MatvecShape {
   readonly copies?: number;
   /** Whether levels are looked up one by one. */
   readonly singly?: boolean;
-}
-
-/** Bytes of both tables of FP4 in kernels/parts/byte_table. */
-const BYTE_TABLES = 4 * (640 + 256);
-
-/** Workgroup memory of a shape: sums, staged activations, and the table of pairs. */
-function workgroupBytes(
-  { constants: { DECODE, BITS }, byteLevels }: Slice,
-  { lines, span, tall, staged, copies = 1 }: MatvecShape,
-  tokens: number,
-): number {
-  const sums = 4 * tokens * tall * lines * (span + 1);
-  const stage = staged ? 16 * 9 * span * tokens : 16;
-  const table = DECODE === 2 ? 8 * copies * 2 ** (2 * BITS) : byteLevels ? BYTE_TABLES : 8;
-  return sums + stage + table;
 }
 
 /** Sums that a lane can keep: rows times tokens. */

@@ -12,7 +12,7 @@
 import type { Device } from "./device.ts";
 import { type Dispatch, empty, upload } from "./launch.ts";
 import { UNIT, unitsPerRow } from "./pack.ts";
-import { launchesOf, prepareAll } from "./product.ts";
+import { createRooms, launchesOf, prepareAll, stepOf } from "./product.ts";
 import { told } from "./report.ts";
 import { type Slice, sliceBytes, UNIFORM } from "./resident.ts";
 import { quantile } from "./statistics.ts";
@@ -20,7 +20,7 @@ import { candidatesOf, classOf, labelOf, type ProductKind, type Tiling } from ".
 import { createTimer, RESTED, type Timer } from "./timing.ts";
 import { tuningKey, writeChoices } from "./tuning_cache.ts";
 
-/** Where choices come from: nowhere, the cache, or measuring what the cache has not. */
+/** Where choices come from: nowhere, the cache, or measuring all of them anew. */
 export type TuneMode = "off" | "cached" | "now";
 
 /** All of them. */
@@ -73,11 +73,12 @@ export async function tune(
   const { gpu } = device;
   if (!gpu) return [];
   const kind: ProductKind = tokens <= 2 ? "matvec" : "matmul";
-  const classes = Map.groupBy(slices, (slice) => classOf(kind, slice, tokens));
+  const classes = Map.groupBy(slices, (slice) => classOf(device, kind, slice, tokens));
   const all: Tuned[] = [];
   for (const [name, members] of classes) {
     const candidates = candidatesOf(device, kind, members[0], tokens);
-    if (candidates.length === 1 || gpu.choices.has(name)) continue;
+    const known = gpu.choices.get(name);
+    if (candidates.length === 1 || candidates.some((tiling) => labelOf(tiling) === known)) continue;
     const tuned = { class: name, ...await measure(device, kind, members, tokens, candidates) };
     gpu.choices.set(name, tuned.chosen);
     all.push(tuned);
@@ -97,9 +98,11 @@ async function measure(
 ): Promise<Omit<Tuned, "class">> {
   const own: GPUBuffer[] = [];
   const keep = (buffer: GPUBuffer) => (own.push(buffer), buffer);
+  const { room, free } = createRooms(device.gpu!);
   const some = members.slice(0, Math.max(1, Math.floor(MOST_BYTES / sliceBytes(members[0]))));
   try {
-    const products = await productsOf(device, kind, some, tokens, keep);
+    const between = await productsOf(device, kind, some, tokens, keep);
+    const products = between.map((product) => ({ ...product, room }));
     const runs = await Promise.all(
       candidates.map((tiling) =>
         prepareAll(
@@ -114,6 +117,7 @@ async function measure(
     return choose(candidates, times);
   } finally {
     for (const buffer of own) buffer.destroy();
+    free();
   }
 }
 
@@ -131,8 +135,7 @@ async function productsOf(
   const x = keep(await upload(gpu!, values));
   const y = keep(empty(gpu!, 4 * tokens * rows));
   const unused = keep(empty(gpu!, 16));
-  const step = keep(await upload(gpu!, Uint32Array.of(tokens, 0, 0, 4), UNIFORM));
-  const room = (_: string, bytes: number) => keep(empty(gpu!, bytes));
+  const step = keep(await upload(gpu!, stepOf(tokens), UNIFORM));
   return slices.map((slice) => ({
     kind,
     slice: { ...slice, firstRow: 0 },
@@ -143,7 +146,6 @@ async function productsOf(
     bias: null,
     unused,
     step,
-    room,
   }));
 }
 

@@ -15,7 +15,7 @@ const LAYERS: Record<string, string> = {
   gpu: "waiting gpu launch kernels self_test arithmetic native bun_webgpu bindings software_gpu " +
     "tuning_cache device device_facts timing",
   operations:
-    "byte_levels linear_reference pointwise_reference attention_reference resident matmul_tilings tiling " +
+    "byte_levels linear_reference pointwise_reference attention_reference resident matmul_tilings workgroup_memory tiling " +
     "product linear prepared_product tuning",
   files: "safetensors_header safetensors safetensors_writer checkpoint checkpoint_config " +
     "manifest output_folder packed_claims packed_tensors",

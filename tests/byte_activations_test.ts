@@ -66,7 +66,7 @@ for (const { name: where, device: found } of present) {
       const loaded = await load(one, weights(12, 300, "fp3-asym", 32));
       const plain = candidatesOf(one, "matvec", loaded.slices[0], 2)
         .find(({ constants: { STAGED, SPAN } }) => !STAGED && SPAN === 8)!;
-      one.gpu!.choices.set(classOf("matvec", loaded.slices[0], 2), labelOf(plain));
+      one.gpu!.choices.set(classOf(one, "matvec", loaded.slices[0], 2), labelOf(plain));
       await bytesAgree(one, "fp3-asym", [12, 300, 32]);
       loaded.free();
     },

@@ -52,9 +52,9 @@ for (
       );
       const [halves, factors] = [empty(gpu, 2 * 3 * 64), empty(gpu, 16)];
       await run(gpu, kernelFor("halve_tokens", gpu.features), {
-        constants: { COLS: 64, TARGET },
+        constants: { COLS: 64, BATCH: 3, TARGET },
         buffers: [await upload(gpu, x), halves, factors],
-        workgroups: 3,
+        workgroups: [2, 2], // folded
       });
       const bits = new Float16Array((await download(gpu, halves)).buffer);
       const got = await download(gpu, factors, 12);

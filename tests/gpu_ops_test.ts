@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createRecorder, type GpuState } from "../lib/gpu_ops.ts";
-import { prepareAll } from "../lib/product.ts";
+import { prepareAll, stepOf } from "../lib/product.ts";
 import { allocate, download, empty, submit, upload, write } from "../lib/launch.ts";
 import * as reference from "../lib/linear_reference.ts";
 import { readModelConfig } from "../lib/model_config.ts";
@@ -18,7 +18,7 @@ async function stateOf(device: Device): Promise<GpuState> {
   const gpu = device.gpu!;
   const config = readModelConfig({ ...CONFIGS.llama, intermediate_size: 20 });
   const unused = await allocate(gpu, 16);
-  const step = await upload(gpu, Uint32Array.of(1, 0, 0, 4), UNIFORM);
+  const step = await upload(gpu, stepOf(1), UNIFORM);
   return { device, config, caches: [], kvF16: true, rotations: unused, ids: unused, step, unused };
 }
 
@@ -54,7 +54,7 @@ gpuTest("addLinear() adds, for one token and for more", async (gpu, device) => {
   const q = weights(40, 48, "fp4-sym", 32);
   const { slices, free } = await load(device, q);
   for (const capacity of [1, 3]) {
-    await write(gpu, state.step, 0, Uint32Array.of(capacity, 0, 0, 4));
+    await write(gpu, state.step, 0, stepOf(capacity));
     const recorder = createRecorder(state, capacity);
     const x = recorder.scratch("x", 48);
     const into = recorder.scratch("into", 40, { stride: 40 });
@@ -94,7 +94,7 @@ gpuTest("top finds the largest logits wherever they are, equal ones by id", asyn
 
 gpuTest("token_loss stands logits of any size", async (gpu, device) => {
   const state = await stateOf(device);
-  await write(gpu, state.step, 0, Uint32Array.of(3, 0, 0, 4));
+  await write(gpu, state.step, 0, stepOf(3));
   const logits = fill(3 * 500, normal(4)).map((value, i) =>
     value * [1, 30, 1000][Math.floor(i / 500)]
   );

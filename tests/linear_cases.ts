@@ -17,6 +17,7 @@ import * as linear from "../lib/linear.ts";
 import * as reference from "../lib/linear_reference.ts";
 import type { DenseMatrix } from "../lib/linear_reference.ts";
 import type { Group, QuantizedMatrix } from "../lib/pack.ts";
+import { stepOf } from "../lib/product.ts";
 import { dequantize, quantize } from "../lib/quantizer.ts";
 import { UNIFORM } from "../lib/resident.ts";
 import { fill, normal, uniform } from "./random.ts";
@@ -214,7 +215,7 @@ export async function gramAgrees(
     return x[Math.floor(i / cols) * stride + i % cols];
   });
   const h = await allocate(gpu!, 4 * cols * cols);
-  const step = await upload(gpu!, Uint32Array.of(count, 0, 0, 4), UNIFORM);
+  const step = await upload(gpu!, stepOf(count), UNIFORM);
   const buffers = [await upload(gpu!, x), h, step];
   const constants = { COLS: cols, STRIDE: stride };
   const launch = { constants, buffers, workgroups: Math.ceil(cols / 32) ** 2 };

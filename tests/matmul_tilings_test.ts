@@ -42,7 +42,7 @@ test("tilingOf() takes strips for CPUs, no wider than the batch", async () => {
   const tokensOf = (features: string[], tokens: number) => {
     const device = {
       ...cpu,
-      gpu: { features: new Set(features), choices: new Map() },
+      gpu: { features: new Set(features), choices: new Map(), device: { limits: {} } },
     } as unknown as Device;
     return tilingOf(device, "matmul", slice, tokens).tokens;
   };
@@ -65,7 +65,7 @@ async function allAgree(
 ) {
   const { choices } = device.gpu!;
   const { slices: [slice], free } = await load<QuantizedMatrix | DenseMatrix>(device, w);
-  const class_ = classOf("matmul", slice, batch);
+  const class_ = classOf(device, "matmul", slice, batch);
   const ways = candidatesOf(device, "matmul", slice, batch).filter(({ name }) => kind.test(name));
   assert.ok(ways.length > 1);
   for (const tiling of ways) {

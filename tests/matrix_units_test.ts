@@ -77,7 +77,12 @@ test("W and X rounded to f16 are within the bound of matrix units, and not by fa
 const byUnits = ({ name }: Tiling) => name.endsWith("_matrix");
 
 test("tiles hold all tokens where they can, and few tiles share out the columns", () => {
-  const gpu = { features: new Set(["fragments"]), choices: new Map(), subgroupSize: 32 };
+  const gpu = {
+    features: new Set(["fragments"]),
+    choices: new Map(),
+    subgroupSize: 32,
+    device: { limits: {} },
+  };
   const device = { software: false, gpu } as unknown as Device;
   const tilings = (tokens: number, rows: number, more = {}) => {
     const constants = { COLS: 4096, DTYPE: 1 };
@@ -155,7 +160,7 @@ testUnless(
       const { slices, free } = await linear.load<linear.DenseMatrix | typeof w>(device, w);
       for (const batch of [8, 70, 130]) {
         for (const tiling of candidatesOf(device, "matmul", slices[0], batch).filter(byUnits)) {
-          choices.set(classOf("matmul", slices[0], batch), labelOf(tiling));
+          choices.set(classOf(device, "matmul", slices[0], batch), labelOf(tiling));
           await within(device, labelOf(tiling), w, tokens(batch, 2112), batch);
         }
       }

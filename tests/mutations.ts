@@ -312,7 +312,7 @@ export const MUTATIONS: Mutation[] = [
   ["lane / SHARES, step.x - 1u", "lane, step.x - 1u", asGpuNetwork(HEADS_OF_20)],
   ["min(WORKGROUP, last + 1u - start)", "min(WORKGROUP, last - start)", network("llama", "steps")],
   ["inverseSqrt(f32(HEAD_DIM))", "1.0", network("llama")],
-  ["gate / (1.0 + exp(-gate)) * x", "gate / (1.0 + exp(gate)) * x", network("llama")],
+  ["exp(min(-gate, 88.0))", "exp(min(gate, 88.0))", network("llama")],
   ["x[token * STRIDE + COLS + column]", "x[token * STRIDE + column]", network("llama")],
   ["log(all) + top -", "log(all) -", network("llama", "losses")],
   ["targets[token]];", "targets[0]];", network("llama", "losses")],

@@ -46,11 +46,11 @@ for (const software of [true, false]) {
       const plain = await load(device, w);
       const { choices } = device.gpu!;
       for (const [i, tiling] of candidates.entries()) {
-        choices.set(classOf("matvec", loaded.slices[0], 1), labelOf(tiling));
+        choices.set(classOf(device, "matvec", loaded.slices[0], 1), labelOf(tiling));
         await matvecAgrees(device, q, { biased: i % 2 === 1 });
       }
       for (const tiling of candidatesOf(device, "matvec", plain.slices[0], 1).slice(0, 3)) {
-        choices.set(classOf("matvec", plain.slices[0], 1), labelOf(tiling));
+        choices.set(classOf(device, "matvec", plain.slices[0], 1), labelOf(tiling));
         await denseAgrees(device, w, 1);
       }
       choices.clear();
@@ -89,16 +89,47 @@ test("no way to cut up a matvec takes more workgroup memory than there is", asyn
   assert.ok(!spans(16384, 2).slice(0, 1).includes(64));
 });
 
-test("classes tell kinds, formats and sizes apart, and take neighbours together", () => {
-  const of = (rows: number, constants: Record<string, number>, tokens = 1) =>
-    classOf("matvec", { packed: true, rows, constants } as unknown as Slice, tokens);
+test("classes tell kernels, formats and sizes apart, and take neighbours together", async () => {
+  const cpu = await openDevice({ binding: "cpu" });
+  const of = (rows: number, constants: Record<string, number>, traits: string[] = []) => {
+    const gpu = { features: new Set(traits), choices: new Map(), device: { limits: {} } };
+    const device = { ...cpu, software: false, gpu } as unknown as Device;
+    const slice = { packed: true, rows, constants, reach: 1 } as unknown as Slice;
+    return classOf(device, "matvec", slice, 1);
+  };
   const usual = { COLS: 4096, GROUP: 128, BITS: 4, DECODE: 0, SCALING: 1 };
   assert.equal(of(4096, usual), of(3000, usual));
-  const others = [{ COLS: 8192 }, { BITS: 3 }, { DECODE: 2 }, { SCALING: 0 }, { GROUP: 64 }];
+  const others: Record<string, number>[] = [
+    { COLS: 8192 },
+    { BITS: 3 },
+    { DECODE: 2 },
+    { WHOLE: 1 },
+    { SCALING: 0 },
+    { GROUP: 64 },
+  ];
   const all = [
     of(4096, usual),
+    of(4096, usual, ["halves"]),
     of(11008, usual),
     ...others.map((o) => of(4096, { ...usual, ...o })),
   ];
   assert.equal(new Set(all).size, all.length);
+});
+
+test("a choice for one shape serves its neighbours, in as many parts as those are cut into", async () => {
+  const cpu = await openDevice({ binding: "cpu" });
+  const gpu = { features: new Set(), choices: new Map(), device: { limits: {} } };
+  const device = { ...cpu, software: false, gpu } as unknown as Device;
+  const slice = (rows: number) => {
+    const constants = { COLS: 4096, GROUP: 128, BITS: 4, DECODE: 0, SCALING: 1 };
+    return { packed: true, rows, constants } as unknown as Slice;
+  };
+  const [few, many] = [slice(1100), slice(2048)];
+  const ways = candidatesOf(device, "matmul", few, 64);
+  const chosen = ways.find(({ constants }) => constants.ACROSS === 8 && constants.SPLIT > 1)!;
+  gpu.choices.set(classOf(device, "matmul", few, 64), labelOf(chosen));
+  assert.deepEqual(tilingOf(device, "matmul", few, 64), chosen);
+  const next = tilingOf(device, "matmul", many, 64).constants;
+  assert.ok(next.SPLIT < chosen.constants.SPLIT);
+  assert.deepEqual([next.ACROSS, next.WIDE], [chosen.constants.ACROSS, chosen.constants.WIDE]);
 });

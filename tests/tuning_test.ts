@@ -39,7 +39,7 @@ gpuTest("what tuning chose is used, on the next device as well", async (_, { bin
     const q = weights(64, 256, "fp4-asym", 128);
     const { slices, free } = await load(device, q);
     const [tuned] = await tune(device, slices, 1);
-    assert.equal(tuned.class, classOf("matvec", slices[0], 1));
+    assert.equal(tuned.class, classOf(device, "matvec", slices[0], 1));
     assert.equal(tuned.candidates.length, candidatesOf(device, "matvec", slices[0], 1).length);
     assert.equal(labelOf(tilingOf(device, "matvec", slices[0], 1)), tuned.chosen);
     await matvecAgrees(device, q);
@@ -54,7 +54,7 @@ gpuTest("what tuning chose is used, on the next device as well", async (_, { bin
 
 gpuTest("a choice that is no candidate is passed over", async (_, device) => {
   const { slices, free } = await load(device, weights(8, 64, "fp4-sym", 32));
-  const name = classOf("matvec", slices[0], 1);
+  const name = classOf(device, "matvec", slices[0], 1);
   device.gpu!.choices.set(name, "matvec of long ago");
   const [usual] = candidatesOf(device, "matvec", slices[0], 1);
   assert.deepEqual(tilingOf(device, "matvec", slices[0], 1), usual);

@@ -12,7 +12,7 @@
 //           SPAN <= WORKGROUP, TALL >= 2, TALL * BATCH <= 16; leave() by all lanes, then a barrier
 // gives:    y [BATCH, OUT_ROWS]: rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to where ADD;
 //           where GATED the first half of W's rows are gates and the second half ups:
-//           y [BATCH, ROWS / 2] = silu(gate) * up
+//           rows 0 .. ROWS / 2 of y = silu(gate) * up, without FIRST_ROW and bias
 
 override WORKGROUP: u32 = 64;
 override SPAN: u32 = 16;
@@ -74,7 +74,8 @@ fn write(block: u32, part: u32, lane: u32, factor: vec2f) {
     let at = token * OUT_ROWS + FIRST_ROW + row;
     if (GATED) {
       let up = line_sum(line, i % OUTPUTS + OUTPUTS, token) * factor.x * factor.y;
-      y[token * OUT_ROWS + row] = sum / (1.0 + exp(-sum)) * up;
+      let shrink = 1.0 + exp(min(-sum, 88.0)); // WGSL has no infinity to rely on
+      y[token * OUT_ROWS + row] = sum / shrink * up;
     } else if (SPLIT > 1u) {
       y[part * BATCH * OUT_ROWS + at] = sum;
     } else {

@@ -29,7 +29,8 @@ var<private> quads: array<mat4x4f, 32>;  // [TOKENS / 4, 8]: a token a column
 // Its parts of a row's sums, by quad of tokens.
 var<private> parts: array<vec4f, 4>;
 
-// Sums of whole rows, [EACH, TOKENS].
+// Sums of whole rows, [EACH, TOKENS]. Lane l keeps those at l + WORKGROUP i and nobody else looks at them, so
+// that there is no barrier.
 override SUMS: u32 = TOKENS * EACH;
 var<workgroup> sums: array<f32, SUMS>;
 

@@ -1,7 +1,7 @@
 // dequantise: W as f32, one level x scale a weight.
 //
 //   codes, codes4, scales, codebook    see parts/weights: bindings 0 to 3
-//   w     [ROWS, COLS]                 f32   rounded to f32 once, and once more where scales carry a
+//   w     [ROWS, COLS]                 f32   rows of W from SKIP on, rounded to f32 once, and once more where scales carry a
 //                                            power of two that takes the weight to the edge of f32
 //
 // dispatch: as many workgroups as pay, along x: lanes go round, each 16 columns of a row at a time
@@ -9,6 +9,7 @@
 // spec:     dequantise() in lib/linear_reference.ts
 
 override WORKGROUP: u32 = 64;
+override SKIP: u32 = 0;
 
 @group(0) @binding(4) var<storage, read_write> w: array<f32>;
 
@@ -42,8 +43,8 @@ fn main(
     let row = half / (2u * UNITS);
     let column = 16u * (half % (2u * UNITS));
     if (column >= COLS) { continue; }
-    let words = load_unit(row, column / 32u);
-    let scale = whole_scales(row, column / GROUP);
+    let words = load_unit(SKIP + row, column / 32u);
+    let scale = whole_scales(SKIP + row, column / GROUP);
     let second = column / 16u % 2u == 1u;
     put_word(row, column, select(words.x, words.z, second), scale);
     put_word(row, column + 8u, select(words.y, words.w, second), scale);

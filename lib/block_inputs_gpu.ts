@@ -20,11 +20,11 @@ import {
   type Recorder,
 } from "./gpu_ops.ts";
 import { largest } from "./gram_reference.ts";
-import { allocate, type Dispatch, download, submit, upload, write } from "./launch.ts";
+import { allocate, type Dispatch, download, type Gpu, submit, upload, write } from "./launch.ts";
 import { type ModelConfig, rotationTable } from "./model_config.ts";
 import { layerSteps, type LayerWeights, type LinearName, linearNames } from "./ops.ts";
 import { prepareAll, stepOf } from "./product.ts";
-import { freeAll, loadStack, UNIFORM } from "./resident.ts";
+import { bindingBytes, freeAll, loadStack, UNIFORM } from "./resident.ts";
 
 /** Blocks on a device with a GPU, for windows of up to `context` tokens. */
 export function blocksOnGpu(device: Device, config: ModelConfig, context: number): StartBlock {
@@ -97,7 +97,7 @@ function buffersOf({ caches, rotations, ids, step, unused }: GpuState): GPUBuffe
 async function collect(run: Run, linear: LinearName): Promise<InputMoments> {
   const gpu = run.device.gpu!;
   const { cols } = run.layer[linear].parts[0];
-  const sums = await allocate(gpu, 4 * cols * cols);
+  const sums = await allocateSums(gpu, cols);
   const most = new Float64Array(cols);
   let tokens = 0;
   await withRecord(run, linear, sums, async (dispatches, _x, input, runWindow) => {
@@ -108,15 +108,38 @@ async function collect(run: Run, linear: LinearName): Promise<InputMoments> {
       tokens += own;
     }
   });
-  const h = Float64Array.from(await download(gpu, sums), (sum) => sum / tokens);
-  sums.destroy();
+  const h = new Float64Array(cols * cols);
+  for (const { firstRow, rows, buffer } of sums) {
+    const part = await download(gpu, buffer, 4 * rows * cols);
+    h.set(part.map((sum) => sum / tokens), firstRow * cols);
+    buffer.destroy();
+  }
   return { cols, tokens, h, largest: most };
+}
+
+/** A run of rows of H. */
+interface Sums {
+  readonly firstRow: number;
+  readonly rows: number;
+  /** [rows, cols] */
+  readonly buffer: GPUBuffer;
+}
+
+/** H [cols, cols] of zeros, in as many runs of rows as fit a binding each. */
+async function allocateSums(gpu: Gpu, cols: number): Promise<Sums[]> {
+  const most = Math.floor(bindingBytes(gpu) / (4 * cols));
+  const sums: Sums[] = [];
+  for (let firstRow = 0; firstRow < cols; firstRow += most) {
+    const rows = Math.min(most, cols - firstRow);
+    sums.push({ firstRow, rows, buffer: await allocate(gpu, 4 * rows * cols) });
+  }
+  return sums;
 }
 
 /** Hidden states after the block. */
 async function runOut(run: Run): Promise<Float32Array[]> {
   const hidden: Float32Array[] = [];
-  await withRecord(run, null, null, async (dispatches, x, _input, runWindow) => {
+  await withRecord(run, null, [], async (dispatches, x, _input, runWindow) => {
     for (const window of run.windows) {
       const own = await runWindow(window, dispatches);
       const values = await download(run.device.gpu!, x.buffer, 4 * own * x.stride);
@@ -133,7 +156,7 @@ type RunWindow = (window: Float32Array, dispatches: Dispatch[]) => Promise<numbe
 async function withRecord(
   run: Run,
   linear: LinearName | null,
-  sums: GPUBuffer | null,
+  sums: readonly Sums[],
   act: (d: Dispatch[], x: Activations, input: Activations, runWindow: RunWindow) => Promise<void>,
 ): Promise<void> {
   const { device, config, context, state } = run;
@@ -148,7 +171,7 @@ async function withRecord(
       input = step.input;
       break;
     }
-    if (linear) recordGram(recorder, input, sums!, state.step);
+    for (const each of sums) recordGram(recorder, input, each, state.step);
     const dispatches = await prepareAll(gpu, recorder.record);
     await act(dispatches, x, input, async (window, dispatches) => {
       const own = window.length / config.dim;
@@ -166,13 +189,13 @@ async function withRecord(
 function recordGram(
   recorder: Recorder,
   { buffer, width, stride }: Activations,
-  sums: GPUBuffer,
+  { firstRow, rows, buffer: h }: Sums,
   step: GPUBuffer,
 ): void {
   recorder.add("gram", {
-    constants: { COLS: width, STRIDE: stride },
-    buffers: [buffer, sums, step],
-    workgroups: Math.ceil(width / 32) ** 2,
+    constants: { COLS: width, STRIDE: stride, FIRST_ROW: firstRow, ROWS: rows },
+    buffers: [buffer, h, step],
+    workgroups: Math.ceil(rows / 32) * Math.ceil(width / 32),
   });
 }
 

@@ -113,14 +113,17 @@ export async function dequantise(
   const q = matrixOf(w);
   if (!gpu) return reference.dequantise(q);
   const most = Math.floor(bindingBytes(gpu) / (4 * q.cols));
-  const loaded = "slices" in w ? w : await load(device, w, most);
+  const loaded = "slices" in w ? w : await load(device, w);
   const all = new Float32Array(q.rows * q.cols);
   for (const slice of loaded.slices) {
-    const out = empty(gpu, 4 * slice.rows * q.cols);
-    const { name, launch } = dequantiseOf(device, slice, out);
-    await run(gpu, kernelFor(name, gpu.features), launch);
-    all.set(await download(gpu, out), slice.firstRow * q.cols);
-    out.destroy();
+    for (let first = 0; first < slice.rows; first += most) {
+      const rows = Math.min(most, slice.rows - first);
+      const out = empty(gpu, 4 * rows * q.cols);
+      const { name, launch } = dequantiseOf(device, slice, out, first, rows);
+      await run(gpu, kernelFor(name, gpu.features), launch);
+      all.set(await download(gpu, out), (slice.firstRow + first) * q.cols);
+      out.destroy();
+    }
   }
   if (loaded !== w) loaded.free();
   return all;

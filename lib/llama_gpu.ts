@@ -10,7 +10,16 @@
 
 import type { Device } from "./device.ts";
 import { createRecorder, type GpuState, type GpuWeight, type Recorder } from "./gpu_ops.ts";
-import { allocate, type Dispatch, download, empty, submit, upload, write } from "./launch.ts";
+import {
+  allocate,
+  type Dispatch,
+  download,
+  empty,
+  type Gpu,
+  submit,
+  upload,
+  write,
+} from "./launch.ts";
 import { type ModelConfig, rotationTable } from "./model_config.ts";
 import { forward, type ModelWeights } from "./ops.ts";
 import { prepareAll, stepOf } from "./product.ts";
@@ -32,6 +41,7 @@ export async function loadOnGpu(
   readInto: ReadInto,
 ): Promise<Runner> {
   const gpu = device.gpu!;
+  expectFittingCache(gpu, config, options);
   const slices: Slice[] = [];
   const vectors: GPUBuffer[] = [];
   const keep = (buffer: GPUBuffer) => (vectors.push(buffer), buffer);
@@ -70,6 +80,22 @@ export async function loadOnGpu(
   };
 }
 
+/** Bytes of the keys of a layer, or of its values. */
+function cacheBytes({ kvHeads, headDim }: ModelConfig, context: number, kvF16: boolean): number {
+  return context * kvHeads * headDim * (kvF16 ? 2 : 4);
+}
+
+/** Before weights are read, which may take minutes. */
+function expectFittingCache(gpu: Gpu, config: ModelConfig, options: RunnerOptions): void {
+  const { context, kvF16 } = options, most = bindingBytes(gpu);
+  const longest = Math.floor(most / cacheBytes(config, 1, kvF16));
+  if (context <= longest) return;
+  throw new RangeError(
+    `Cannot keep keys and values on this GPU, whose bindings have ${most} bytes, as the context ` +
+      `must be at most ${longest} tokens: got ${context}`,
+  );
+}
+
 async function createState(
   device: Device,
   config: ModelConfig,
@@ -78,11 +104,11 @@ async function createState(
   keep: (buffer: GPUBuffer) => GPUBuffer,
 ): Promise<GpuState & { targets: GPUBuffer }> {
   const gpu = device.gpu!;
-  const cacheBytes = context * config.kvHeads * config.headDim * (kvF16 ? 2 : 4);
+  const bytes = cacheBytes(config, context, kvF16);
   const caches = [];
   for (let layer = 0; layer < config.layers; layer++) {
-    const keys = keep(await allocate(gpu, cacheBytes));
-    caches.push({ keys, values: keep(await allocate(gpu, cacheBytes)) });
+    const keys = keep(await allocate(gpu, bytes));
+    caches.push({ keys, values: keep(await allocate(gpu, bytes)) });
   }
   return {
     device,

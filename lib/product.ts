@@ -191,18 +191,20 @@ function bytesOf(device: Device, { slice, tokens, x, room }: Product) {
   return { bytes, recorded: { name: "byte_tokens" as const, launch } };
 }
 
-/** W of a slice as f32, [rows, cols]. */
+/** `rows` rows of a slice from `first` on as f32, w [rows, cols]. */
 export function dequantiseOf(
   device: Device,
-  { rows, constants, buffers }: Slice,
+  { constants, buffers }: Slice,
   w: GPUBuffer,
+  first: number,
+  rows: number,
 ): Recorded {
   const WORKGROUP = lanes(device);
   const needed = Math.ceil(rows * 2 * Math.ceil(constants.COLS / UNIT) / WORKGROUP);
   return {
     name: "dequantise",
     launch: {
-      constants: { ...constants, WORKGROUP },
+      constants: { ...constants, ROWS: rows, SKIP: first, WORKGROUP },
       buffers: [...buffers, w],
       workgroups: [Math.min(needed, device.software ? 16 : 4096), 1],
     },

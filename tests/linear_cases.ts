@@ -81,6 +81,21 @@ export function asNarrow(device: Device): Device {
   return { ...asGpu(device), software: true };
 }
 
+/** The device as if a binding had so many bytes at most. */
+export function withBindings(device: Device, bytes: number): Device {
+  const own = <T extends object>(object: T, name: string, value: unknown): T =>
+    new Proxy(object, {
+      get(target, key) {
+        if (key === name) return value;
+        const known = Reflect.get(target, key, target);
+        return typeof known === "function" ? known.bind(target) : known;
+      },
+    });
+  const gpu = device.gpu!;
+  const limits = own(gpu.device.limits, "maxStorageBufferBindingSize", bytes);
+  return { ...device, gpu: { ...gpu, device: own(gpu.device, "limits", limits) } };
+}
+
 /** Random W of a shape. */
 export function weights(
   rows: number,
@@ -214,19 +229,30 @@ export async function gramAgrees(
   const own = Float32Array.from({ length: count * cols }, (_, i) => {
     return x[Math.floor(i / cols) * stride + i % cols];
   });
-  const h = await allocate(gpu!, 4 * cols * cols);
-  const step = await upload(gpu!, stepOf(count), UNIFORM);
-  const buffers = [await upload(gpu!, x), h, step];
-  const constants = { COLS: cols, STRIDE: stride };
-  const launch = { constants, buffers, workgroups: Math.ceil(cols / 32) ** 2 };
+  const step = await upload(gpu!, stepOf(count), UNIFORM), xBuffer = await upload(gpu!, x);
+  const first = cols < 100 ? cols : 40; // rows of H, others in a buffer of their own
+  const runs = await Promise.all(
+    [[0, first], [first, cols - first]].filter(([, rows]) => rows).map(
+      async ([FIRST_ROW, ROWS]) => {
+        const h = await allocate(gpu!, 4 * ROWS * cols);
+        const constants = { COLS: cols, STRIDE: stride, FIRST_ROW, ROWS };
+        const workgroups = Math.ceil(ROWS / 32) * Math.ceil(cols / 32);
+        return { constants, buffers: [xBuffer, h, step], workgroups };
+      },
+    ),
+  );
   const [wanted, sizes] = [new Float64Array(cols * cols), new Float64Array(cols * cols)];
   for (let times = 0; times < 2; times++) {
-    await run(gpu!, kernelFor("gram", gpu!.features), launch);
+    for (const launch of runs) await run(gpu!, kernelFor("gram", gpu!.features), launch);
     gram(wanted, own, cols);
     gram(sizes, own.map(Math.abs), cols);
   }
-  const y = await download(gpu!, h);
-  for (const buffer of buffers) buffer.destroy();
+  const y = new Float32Array(cols * cols);
+  for (const { constants: { FIRST_ROW, ROWS }, buffers: [, h] } of runs) {
+    y.set(await download(gpu!, h, 4 * ROWS * cols), FIRST_ROW * cols);
+    h.destroy();
+  }
+  for (const buffer of [xBuffer, step]) buffer.destroy();
   within(y, Float32Array.from(wanted), sizes.map((size) => 2 * (count + 2) * 2 ** -24 * size));
 }
 

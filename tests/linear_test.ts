@@ -21,6 +21,7 @@ import {
   SHAPES,
   tokens,
   weights,
+  withBindings,
   within,
 } from "./linear_cases.ts";
 import { fill, uniform } from "./random.ts";
@@ -234,6 +235,15 @@ gpuTest("the same product 20 times gives the same bits", async (_, device) => {
 gpuTest("more rows than a dispatch axis holds", async (_, device) => {
   const q = weights(4 * 65535 + 5, 8, "nf4-sym", 16);
   await matvecAgrees(device, q);
+});
+
+gpuTest("W as f32 beyond one storage binding, of a matrix that fits one", async (_, device) => {
+  const q = weights(37, 200, "nf4-asym", 64);
+  const loaded = await linear.load(device, q);
+  const small = withBindings(device, 4 * 200 * 10 + 3);
+  assert.deepEqual(await linear.dequantise(small, loaded), await linear.dequantise(device, q));
+  loaded.free();
+  await dequantiseAgrees(small, q);
 });
 
 gpuTest("weights beyond one storage binding", async (gpu, device) => {

@@ -3,7 +3,7 @@ import { loadModel } from "../lib/llama.ts";
 import { openSafetensors } from "../lib/safetensors.ts";
 import type { Device } from "../lib/device.ts";
 import { gpuTest } from "./gpu_devices.ts";
-import { asGpu } from "./linear_cases.ts";
+import { asGpu, withBindings } from "./linear_cases.ts";
 
 const TINY = new URL("../examples/tiny-llama", import.meta.url).pathname;
 const GOLDEN = new URL("golden/tiny-llama.safetensors", import.meta.url).pathname;
@@ -44,3 +44,11 @@ async function expectGolden(device: Device): Promise<void> {
   }
   model.close();
 }
+
+gpuTest("a context whose keys fit no binding is told how long it may be", async (_, device) => {
+  const small = withBindings(device, 4 * 96 * 100);
+  await assert.rejects(
+    loadModel(small, TINY, { kv: "f32" }),
+    /^RangeError: Cannot keep keys and values on this GPU, .* must be at most 75 tokens: got 256$/,
+  );
+});

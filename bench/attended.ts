@@ -5,6 +5,8 @@
  * @module
  */
 import process from "node:process";
+import { type Device, type DeviceOptions, openDevice } from "../lib/device.ts";
+import type { Gpu } from "../lib/gpu.ts";
 import { readEnvironment } from "../lib/permission.ts";
 import { createProgress } from "../lib/progress.ts";
 import { oneLine, UsageError } from "../lib/read_options.ts";
@@ -24,6 +26,24 @@ export async function exitCodeOf(command: () => Promise<number>): Promise<number
     process.stderr.write(`${oneLine(error)}\n`);
     return error instanceof UsageError ? 2 : 1;
   }
+}
+
+/** What a step of a script gives; where it throws, that is told in one line and ends the script. */
+export async function orEnd<T>(step: () => T | Promise<T>): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    process.stderr.write(`${oneLine(error)}\n`);
+    process.exit(error instanceof UsageError ? 2 : 1);
+  }
+}
+
+/** A device with a GPU. */
+export async function openGpu(options: DeviceOptions): Promise<Device & { gpu: Gpu }> {
+  const device = await openDevice(options);
+  const { gpu } = device;
+  if (!gpu) throw new Error("Cannot bench as there must be a GPU: got TypeScript alone");
+  return { ...device, gpu };
 }
 
 /** Runs it; `stopped` after Ctrl-C. */

@@ -19,14 +19,7 @@
  */
 import process from "node:process";
 import addText from "./add.wgsl" with { type: "text" };
-import {
-  type Device,
-  openDevice,
-  quantize,
-  type QuantizedMatrix,
-  renderTable,
-  type Row,
-} from "../mod.ts";
+import { type Device, quantize, type QuantizedMatrix, renderTable, type Row } from "../mod.ts";
 import { createRecorder, type GpuState, type GpuWeight, type Recorder } from "../lib/gpu_ops.ts";
 import { kernelFor, type KernelName } from "../lib/kernels.ts";
 import {
@@ -43,6 +36,9 @@ import { forward, type ModelWeights } from "../lib/ops.ts";
 import { stepOf } from "../lib/product.ts";
 import { load, type Slice, UNIFORM } from "../lib/resident.ts";
 import { lanes } from "../lib/tiling.ts";
+import { openGpu, orEnd } from "./attended.ts";
+import { parse } from "./options.ts";
+import { runtime, today } from "./runtime.ts";
 
 type Weights = ModelWeights<GpuWeight, GPUBuffer>;
 
@@ -83,13 +79,14 @@ const SHAPES = {
   },
 };
 
-const device = await openDevice({ log: (line) => console.error(line) });
-if (!device.gpu) throw new Error("Cannot time fusions as there must be a GPU: got TypeScript");
-const gpu = device.gpu;
+const device = await orEnd(() => {
+  parse(process.argv.slice(2), [], []);
+  return openGpu({ log: (line) => console.error(line) });
+});
+const { gpu } = device;
 const rows: Row[] = [];
 for (const [name, shape] of Object.entries(SHAPES)) rows.push(...await timed(name, shape));
-const runtime = "Bun" in globalThis ? "Bun" : "Deno";
-console.log(`${runtime}, ${device.adapter}, ${new Date().toISOString().slice(0, 10)}`);
+console.log(`${runtime}, ${device.adapter}, ${today()}`);
 console.log(`nf4-asym, groups of 128, one token at position ${POSITION}\n`);
 console.log(await renderTable(rows, process.stdout.isTTY ? "text" : "markdown"));
 device.close();

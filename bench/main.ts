@@ -4,8 +4,8 @@
  *   deno task bench [FLAGS]             bun bench/main.ts [FLAGS]
  *   deno task bench report A.json ...   bun bench/main.ts report A.json ...
  *
- * Exit codes: 0 done, 1 no GPU or a kernel that is wrong, 2 wrong usage, 130 Ctrl-C with what was
- * measured until then.
+ * Exit codes: 0 done, 1 no GPU, a kernel that is wrong, a GPU that was lost or a file that could not be
+ * written, 2 wrong usage, 130 Ctrl-C; with what was measured until then.
  *
  * @module
  */

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { accessSync, constants, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { type Accuracy, type Binding, bindings } from "../lib/device.ts";
 import { formatNames } from "../lib/format.ts";
 import { nearest } from "../lib/nearest.ts";
@@ -10,6 +12,7 @@ import type { Group } from "../lib/pack.ts";
 import { type Args, parseArgs } from "../lib/parse_args.ts";
 import {
   callersPath,
+  oneLine,
   readAccuracy,
   readGroup,
   readNumber,
@@ -105,6 +108,11 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | null {
   if (parsed.fast && parsed.strict) {
     throw new UsageError("Cannot run as the device must be --fast or --strict: got both");
   }
+  if (parsed["matrix-units"] && parsed.strict) {
+    throw new UsageError(
+      "Cannot run as --matrix-units must have a device with Dawn's toggles: got --strict",
+    );
+  }
   const named = listOf(parsed, "shapes", (word) => word);
   const only = readOneOf("only", text(parsed.only), cases);
   return {
@@ -115,7 +123,7 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | null {
     batches: listOf(parsed, "batches", (word) => batchOf(word)),
     group: readGroup(text(parsed.group) ?? "128"),
     rounds: readNumber(parsed, "rounds", { least: 3, most: 10_000 }),
-    json: parsed.json === undefined ? undefined : callersPath(text(parsed.json)!),
+    json: readJsonPath(parsed),
     all: parsed.all === true,
     fast: parsed.strict !== true,
     accuracy: readAccuracy(parsed) ?? "exact",
@@ -123,6 +131,24 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | null {
     tune: readOneOf("tune", text(parsed.tune), tuneModes) ?? "cached",
     binding: readOneOf("binding", text(parsed.binding) ?? text(parsed.device), bindings),
   };
+}
+
+/** The file of `--json`, which can be written: known now, not once everything is timed. */
+export function readJsonPath(parsed: Args): string | undefined {
+  if (parsed.json === undefined) return undefined;
+  const path = callersPath(text(parsed.json)!);
+  const known = statSync(path, { throwIfNoEntry: false });
+  try {
+    if (known?.isDirectory()) throw new Error("a folder");
+    accessSync(known ? path : dirname(path), constants.W_OK);
+  } catch (error) {
+    throw new UsageError(
+      `Cannot write ${quote(path)} as --json must name a file in a folder that is there: got ${
+        oneLine(error)
+      }`,
+    );
+  }
+  return path;
 }
 
 /** Reads the words of a report. */
@@ -150,8 +176,9 @@ export function parse(args: readonly string[], string: string[], boolean: string
 }
 
 export function refuse(word: string, kind: string, right: readonly string[]): never {
-  const near = quote(nearest(word, right)!);
-  throw new UsageError(`Cannot understand ${quote(word)} as a ${kind}: did you mean ${near}?`);
+  const near = nearest(word, right);
+  const hint = near === undefined ? "there are none" : `did you mean ${quote(near)}?`;
+  throw new UsageError(`Cannot understand ${quote(word)} as a ${kind}: ${hint}`);
 }
 
 /** What the words of a list stand for, each once; undefined where the flag is not given. */
@@ -161,14 +188,26 @@ export function listOf<T>(
   meaning: (word: string) => T | T[],
 ): T[] | undefined {
   const list = text(parsed[flag]);
-  return list === undefined ? undefined : [...new Set(list.split(",").flatMap(meaning))];
+  return list === undefined ? undefined : [...new Set(wordsOf(list).flatMap(meaning))];
+}
+
+/** Words between commas; those of `custom:-1,0,1-asym` belong to it. */
+function wordsOf(list: string): string[] {
+  const words: string[] = [];
+  for (const piece of list.split(",")) {
+    const last = words.at(-1) ?? "";
+    if (last.startsWith("custom:") && !/-a?sym/.test(last)) words[words.length - 1] += `,${piece}`;
+    else words.push(piece);
+  }
+  return words;
 }
 
 /** A format, both of its sides where none is named, or f16 or f32. */
 function formatsOf(word: string): string[] {
   if (word === "f16" || word === "f32") return [word];
-  const sided = formatNames.includes(`${word}-sym`) ? [`${word}-sym`, `${word}-asym`] : [word];
-  return sided.map(readStored);
+  const [name, ...stored] = word.split("/");
+  const sides = formatNames.includes(`${name}-sym`) ? [`${name}-sym`, `${name}-asym`] : [name];
+  return sides.map((side) => readStored([side, ...stored].join("/")));
 }
 
 /** Shapes of a word: a model's, a named one, or ROWSxCOLS. */
@@ -178,7 +217,8 @@ export function shapesOf(word: string): Shape[] {
   const named = shapes.find(({ name }) => name === word);
   if (named) return [named];
   const [, rows, cols] = /^(\d+)x(\d+)$/i.exec(word) ?? [];
-  if (Number(rows) > 0 && Number(cols) > 0 && Number(cols) % 8 === 0 && Number(rows) < 2 ** 24) {
+  const most = Math.max(Number(rows), Number(cols));
+  if (Number(rows) > 0 && Number(cols) > 0 && Number(cols) % 8 === 0 && most < 2 ** 24) {
     return [{ name: "", rows: Number(rows), cols: Number(cols) }];
   }
   throw new UsageError(

@@ -7,7 +7,7 @@
  * The same weights and activations for all; chain.ts says what is multiplied and what `error` is. Who is
  * wrong is not timed. Then rounds, in each of which all run once, in an order drawn anew: by the wall
  * clock, from activations in JavaScript to outputs in JavaScript, shared out over the products of a
- * chain. `/ ours` is the time by that of the first row within a round, with bounds that hold 95 %.
+ * chain. `/ ours` is the time by that of our first row within a round, with bounds that hold 95 %.
  *
  * Both packages are fetched where they are missing, some 350 MB; without them, on another system or
  * without FFI the rest is still timed, and what is left out is told.
@@ -20,7 +20,7 @@ import process from "node:process";
 import { setTimeout as pause } from "node:timers/promises";
 import { type Device, openDevice } from "../lib/device.ts";
 import { deviceFacts, deviceText } from "../lib/device_facts.ts";
-import { callersPath, oneLine, readNumber, text, UsageError } from "../lib/read_options.ts";
+import { oneLine, readNumber, UsageError } from "../lib/read_options.ts";
 import { renderTable } from "../lib/report.ts";
 import { createRandom } from "../lib/sampling.ts";
 import { pairedRatio } from "../lib/statistics.ts";
@@ -37,7 +37,7 @@ import { ggmlCpuPeers, ggmlVulkanPeers } from "./ggml_graph.ts";
 import { activations } from "./made_matrices.ts";
 import { shuffled } from "./measure.ts";
 import { onnxPeers } from "./onnx_runtime.ts";
-import { batchOf, listOf, parse, refuse, shapesOf } from "./options.ts";
+import { batchOf, listOf, parse, readJsonPath, refuse, shapesOf } from "./options.ts";
 import { ownPeers } from "./own_chain.ts";
 import { timesOf } from "./results.ts";
 import { commit, runtime, today } from "./runtime.ts";
@@ -83,9 +83,9 @@ export interface PeerRow {
   /** Of weights as stored. */
   readonly gbPerS: number;
   /** Time by that of the first row, within rounds. */
-  readonly vsOwn: number;
-  readonly vsOwnLow: number;
-  readonly vsOwnHigh: number;
+  readonly vsOwn: number | null;
+  readonly vsOwnLow: number | null;
+  readonly vsOwnHigh: number | null;
 }
 
 /** Bytes of packed weights that a chain goes through: more than any last-level cache, as for bench. */
@@ -117,14 +117,18 @@ export function readPeerOptions(args: readonly string[]): Options | null {
   ]);
   if (parsed.help) return null;
   if (parsed._.length > 0) throw new UsageError(`Cannot understand "${parsed._[0]}": see --help`);
+  if (parsed.fast && parsed.strict) {
+    throw new UsageError("Cannot run as the device must be --fast or --strict: got both");
+  }
   const names = Object.keys(sources());
   const known = (word: string) => names.includes(word) ? word : refuse(word, "peer", names);
+  const wanted = listOf(parsed, "with", known) ?? names;
   return {
     shapes: listOf(parsed, "shapes", shapesOf) ?? [{ name: "", rows: 4096, cols: 4096 }],
     batches: listOf(parsed, "batches", batchOf) ?? [1, 8, 64],
-    with: listOf(parsed, "with", known) ?? names,
+    with: names.filter((name) => wanted.includes(name)), // ours first
     rounds: readNumber(parsed, "rounds", { least: 3, most: 10_000 }),
-    json: parsed.json === undefined ? undefined : callersPath(text(parsed.json)!),
+    json: readJsonPath(parsed),
     fast: parsed.strict !== true,
   };
 }
@@ -241,8 +245,9 @@ export async function timePeers(
         times.push(performance.now() - start);
       }
     }
+    const own = timed.find(({ peer }) => peer.by === "afpq");
     const whole = Math.min(...timed.map(({ times }) => times.length));
-    return whole > 0 ? timed.map((one) => rowOf(one, timed[0], work, whole)) : [];
+    return whole > 0 ? timed.map((one) => rowOf(one, own, work, whole)) : [];
   } finally {
     for (const { chain } of timed) await chain.free();
   }
@@ -271,15 +276,15 @@ async function makeChecked(
 
 function rowOf(
   { peer: { by, on, format }, chain: { bitsPerWeight }, error, times }: Timed,
-  first: Timed,
+  own: Timed | undefined,
   { rows, cols, tokens, pairs }: ChainShape,
   rounds: number,
 ): PeerRow {
   const products = 2 * pairs;
   const each = times.slice(0, rounds).map((ms) => ms / products);
-  const own = first.times.slice(0, rounds).map((ms) => ms / products);
+  const ours = own?.times.slice(0, rounds).map((ms) => ms / products);
   const facts = timesOf(each);
-  const { median, low, high } = pairedRatio(each, own);
+  const ratio = ours && pairedRatio(each, ours);
   return {
     by,
     on,
@@ -292,9 +297,9 @@ function rowOf(
     products,
     ...facts,
     gbPerS: rows * cols * bitsPerWeight / 8 / 1e6 / facts.medianMs,
-    vsOwn: median,
-    vsOwnLow: low,
-    vsOwnHigh: high,
+    vsOwn: ratio?.median ?? null,
+    vsOwnLow: ratio?.low ?? null,
+    vsOwnHigh: ratio?.high ?? null,
   };
 }
 

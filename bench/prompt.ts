@@ -18,35 +18,38 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import {
-  type Binding,
   type DenseMatrix,
   type Device,
   type LanguageModel,
   load,
   loadModel,
   narrow,
-  openDevice,
   quantize,
   quantizeCheckpoint,
   reference,
   renderTable,
 } from "../mod.ts";
+import { bindings } from "../lib/device.ts";
 import { download, empty, submit } from "../lib/launch.ts";
 import { prepareProduct, uploadTokens } from "../lib/prepared_product.ts";
+import { readNumber, readOneOf, text } from "../lib/read_options.ts";
+import { openGpu, orEnd } from "./attended.ts";
+import { batchOf, listOf, parse } from "./options.ts";
 import { runtime, today } from "./runtime.ts";
 
-const { values: given } = parseArgs({
-  options: {
-    binding: { type: "string" },
-    embedded: { type: "boolean" },
-    cols: { type: "string", default: "2048" },
-    batches: { type: "string", default: "8,64,128" },
-    rounds: { type: "string", default: "5" },
-  },
+const { binding, embedded, cols, batches, rounds } = await orEnd(() => {
+  const parsed = parse(process.argv.slice(2), ["binding", "cols", "batches", "rounds"], [
+    "embedded",
+  ]);
+  return {
+    binding: readOneOf("binding", text(parsed.binding), bindings),
+    embedded: parsed.embedded === true,
+    cols: readNumber(parsed, "cols", { least: 8, most: 2 ** 16 }) ?? 2048,
+    batches: listOf(parsed, "batches", batchOf) ?? [8, 64, 128],
+    rounds: readNumber(parsed, "rounds", { least: 1, most: 10_000 }) ?? 5,
+  };
 });
-const [cols, rounds] = [Number(given.cols), Number(given.rounds)];
 const rows = cols;
 
 /** Something to be timed: what it is called, its floating-point operations, and one go. */
@@ -56,10 +59,8 @@ interface Case {
   go: () => Promise<unknown>;
 }
 
-const device = await openDevice(
-  given.embedded
-    ? { binding: "software", embedded: true }
-    : { binding: given.binding as Binding | undefined },
+const device = await orEnd(() =>
+  openGpu(embedded ? { binding: "software", embedded: true } : { binding })
 );
 const cases = [...await products(device), ...await prompts(device)];
 const times = await inTurn(cases);
@@ -88,7 +89,7 @@ async function products(device: Device): Promise<Case[]> {
     ...["fp4-asym", "nf4-asym", "fp3-asym", "nf3-asym"].map(packed),
   ];
   const all: Case[] = [];
-  for (const batch of given.batches.split(",").map(Number)) {
+  for (const batch of batches) {
     const x = Float32Array.from({ length: batch * cols }, (_, i) => Math.cos(i));
     for (const matrix of matrices) {
       const go = await productOf(device, matrix, x, batch);

@@ -31,7 +31,11 @@ import {
   widen,
   writeSafetensors,
 } from "../mod.ts";
+import { orEnd } from "./attended.ts";
+import { parse } from "./options.ts";
 import { runtime, today } from "./runtime.ts";
+
+await orEnd(() => parse(process.argv.slice(2), [], []));
 
 /** A projection of an 800 M parameter model: 4.2 M weights, 8.4 MB in bf16. */
 const rows = 2048, cols = 2048;

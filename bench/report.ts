@@ -25,12 +25,12 @@ export async function makeReport({ files, out }: ReportOptions): Promise<string>
     const device: Row = documents.length > 1 ? { on: letter(i) } : {};
     return document.rows.map((row) => ({ ...device, ...tableRow(row) }));
   }));
+  const heads = documents.map((document, i) => `${letter(i)}: ${deviceLine(document)}\n`);
   await mkdir(out, { recursive: true });
   const plots = { "roofline.svg": roofline(documents), "speedup.svg": speedup(documents) };
   for (const [name, panels] of Object.entries(plots)) {
     await writeFile(join(out, name), svgOf(panels));
   }
-  const heads = documents.map((document, i) => `${letter(i)}: ${deviceLine(document)}\n`);
   const foot = Object.keys(plots).map((name) => `${join(out, name)}\n`);
   return [...heads, "\n", table, "\n", ...foot].join("");
 }
@@ -47,17 +47,45 @@ async function readDocument(path: string): Promise<BenchDocument> {
   const text = await readFile(path, "utf8").catch((error) => fail(oneLine(error)));
   let document: Partial<BenchDocument> | null = null;
   try {
-    document = JSON.parse(text);
+    document = JSON.parse(text.replace(/^\uFEFF/, ""));
   } catch (error) {
     fail(oneLine(error));
   }
-  const { rows, device, copyGBs } = document ?? {};
-  if (!Array.isArray(rows) || !(copyGBs! > 0) || typeof device?.adapter !== "string") {
+  const { rows, device, ...facts } = document ?? {};
+  if (!Array.isArray(rows) || typeof device !== "object" || device === null) {
     return fail("got none of its fields");
   }
-  const bad = rows.findIndex((row) => !(row?.medianMs > 0) || typeof row.kernel !== "string");
-  if (bad >= 0) fail(`got no time in row ${bad}`);
+  const wrong = wrongField(facts, DOCUMENT) ?? wrongField(device, DEVICE);
+  if (wrong) fail(`got no ${wrong} that it could have`);
+  for (const [i, row] of rows.entries()) {
+    const wrong = wrongField(row ?? {}, ROW);
+    if (wrong) fail(`got no ${wrong} that row ${i} could have`);
+  }
   return document as BenchDocument;
+}
+
+type Check = (value: unknown) => boolean;
+const isText: Check = (value) => typeof value === "string";
+const isPositive: Check = (value) => typeof value === "number" && value > 0 && value < Infinity;
+const isPositiveOrNone: Check = (value) => value === null || isPositive(value);
+const isListOrNone: Check = (value) =>
+  value === undefined || (Array.isArray(value) && value.every(isText));
+
+/** What a report uses of a document, of its device and of a row. */
+const DOCUMENT = { date: isText, commit: isText, copyGBs: isPositive };
+const DEVICE = { adapter: isText, clock: isText, runtime: isText, arithmetic: isListOrNone };
+const ROW = {
+  ...{ case: isText, kernel: isText, format: isText, rows: isPositive, cols: isPositive },
+  ...{ batch: isPositiveOrNone, medianMs: isPositive, p20Ms: isPositive, p80Ms: isPositive },
+  ...{ gbPerS: isPositiveOrNone, shareOfCopy: isPositiveOrNone, vsF16: isPositiveOrNone },
+  ...{ vsF16Low: isPositiveOrNone, vsF16High: isPositiveOrNone, vsSym: isPositiveOrNone },
+  ...{ vsSymLow: isPositiveOrNone, vsSymHigh: isPositiveOrNone },
+};
+
+/** The first field that is not what it must be. */
+function wrongField(fields: object, checks: Record<string, Check>): string | undefined {
+  const known = fields as Record<string, unknown>;
+  return Object.keys(checks).find((name) => !checks[name](known[name]));
 }
 
 function letter(i: number): string {

@@ -5,11 +5,12 @@
  * @module
  */
 import { writeFile } from "node:fs/promises";
-import { type Device, openDevice } from "../lib/device.ts";
+import type { Device } from "../lib/device.ts";
 import { deviceFacts, deviceText } from "../lib/device_facts.ts";
 import { oneLine } from "../lib/read_options.ts";
 import { renderTable, told } from "../lib/report.ts";
-import type { BenchContext } from "./attended.ts";
+import { tuningKey, writeChoices } from "../lib/tuning_cache.ts";
+import { type BenchContext, openGpu } from "./attended.ts";
 import { freeBuffers, makeBuffers } from "./buffers.ts";
 import { type Limits, measureLimits, timeAll } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
@@ -17,7 +18,7 @@ import { choicesOf, planOf } from "./plan.ts";
 import { type BenchDocument, type BenchRow, type NotRun, rivalLines, rowsOf } from "./results.ts";
 import { commit, runtime } from "./runtime.ts";
 import { tableRow } from "./tables.ts";
-import { makeVariant, type Variant, type Work } from "./variants.ts";
+import { makeVariant, type Variant, type Work, WrongKernel } from "./variants.ts";
 
 const BUDGET_MS = 10 * 60_000;
 const ROUNDS = { software: 15, hardware: 25 };
@@ -50,7 +51,7 @@ export async function runBench(
   const start = performance.now();
   const { binding, fast, accuracy, matrixUnits, tune } = options;
   planOf(options, false); // flags that leave nothing are refused before anything opens
-  const device = await openDevice({
+  const device = await openGpu({
     binding,
     fast,
     accuracy,
@@ -59,7 +60,7 @@ export async function runBench(
     log: context.log,
   });
   try {
-    if (!device.gpu) throw new Error("Cannot bench as there must be a GPU: got TypeScript alone");
+    if (tune === "now") await writeChoices(tuningKey(device, device.gpu.features), {}); // or be told now
     const kind = device.software ? "software" : "hardware";
     const rounds = options.rounds ?? ROUNDS[kind];
     const tries = TRIES[kind];
@@ -109,40 +110,46 @@ async function workThrough(run: Run): Promise<void> {
     let done = before;
     const what = `${work.case} ${work.name} batch ${work.batch}`;
     context.onProgress(done, total, what, "samples");
-    await workOn(run, work, (samples) => {
+    const onSample = (samples: number) => {
       done += samples;
       context.onProgress(Math.round(done), total, what, "samples");
-    });
+    };
+    await workOn(run, work, onSample).catch((error) => leave(run, work, oneLine(error)));
     before += samples[i];
   }
+  const { lost } = device.gpu!;
+  if (lost) run.failures.push(oneLine(lost));
+}
+
+/** Notes that a piece of work is not run, or a part of it. */
+function leave(run: Run, work: Work, reason: string): void {
+  const shape = work.case === "decode" ? work.name : shapeText(work);
+  run.notRun.push({ case: work.case, shape, batch: work.batch, reason });
 }
 
 /** Makes, checks and times all variants of a piece of work. */
 async function workOn(run: Run, work: Work, onSample: (samples: number) => void): Promise<void> {
   const { options, context: { signal }, device, limits, workingSet } = run;
-  const leave = (reason: string) => {
-    const shape = work.case === "decode" ? work.name : shapeText(work);
-    run.notRun.push({ case: work.case, shape, batch: work.batch, reason });
-  };
-  if (signal.aborted) return leave("stopped");
-  if (performance.now() > run.until) return leave("no time left");
+  if (signal.aborted) return leave(run, work, "stopped");
+  if (performance.now() > run.until) return leave(run, work, "no time left");
   const variants: Variant[] = [];
   const buffers = await makeBuffers(device, work);
   try {
     for (const choice of choicesOf(options, work)) {
-      if (signal.aborted) return leave("stopped");
-      if (performance.now() > run.until) return leave("no time left");
+      if (signal.aborted) return leave(run, work, "stopped");
+      if (performance.now() > run.until) return leave(run, work, "no time left");
       const variant = await makeVariant(device, work, choice, buffers, workingSet).catch(
         (error) => {
-          leave(`${choice.kernel} ${choice.format}: ${oneLine(error)}`);
-          if (error instanceof RangeError) run.failures.push(oneLine(error));
+          leave(run, work, `${choice.kernel} ${choice.format}: ${oneLine(error)}`);
+          if (error instanceof WrongKernel) run.failures.push(oneLine(error));
           return null;
         },
       );
       if (variant) variants.push(variant);
     }
+    if (variants.length === 0) return;
     const timed = await timeAll(limits.timer, variants, { ...run, signal, onSample });
-    if (timed.length === 0) leave(signal.aborted ? "stopped" : "no time left");
+    if (timed.length === 0) return leave(run, work, signal.aborted ? "stopped" : "no time left");
     run.rows.push(...rowsOf(work, timed, limits.copyGBs));
     run.lines.push(...rivalLines(shapeText(work), timed));
   } finally {
@@ -156,9 +163,11 @@ function shapeText({ shapes: [{ rows, cols }] }: Work): string {
 }
 
 async function conclude(run: Run): Promise<{ text: string; failure?: string }> {
-  const { options, limits, rows, notRun, lines } = run;
-  const document = documentOf(run);
-  if (options.json) await writeFile(options.json, `${JSON.stringify(document, null, 1)}\n`);
+  const { options, limits, rows, notRun, lines, failures } = run;
+  const document = `${JSON.stringify(documentOf(run), null, 1)}\n`;
+  if (options.json) {
+    await writeFile(options.json, document).catch((error) => failures.push(oneLine(error)));
+  }
   const table = await renderTable(rows.map(tableRow));
   const left = notRun.map(({ case: name, shape, batch, reason }) =>
     `not run: ${name} ${shape}, batch ${batch}: ${reason}\n`
@@ -167,7 +176,7 @@ async function conclude(run: Run): Promise<{ text: string; failure?: string }> {
   const head = `${deviceText(run.device)}, ${clockText(limits)}\n${tuned}\n\n`;
   const foot = run.device.software ? "\nThis CPU plays a GPU: these timings are no GPU's\n" : "";
   const faster = lines.length > 0 ? `\n${lines.join("\n")}\n` : "";
-  return { text: [head, table, faster, foot, ...left].join(""), failure: run.failures[0] };
+  return { text: [head, table, faster, foot, ...left].join(""), failure: failures[0] };
 }
 
 function documentOf({ options, device, limits, rows, notRun }: Run): BenchDocument {

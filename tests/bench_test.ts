@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -135,6 +135,24 @@ testUnless(
     }),
 );
 
+testUnless(
+  gpu,
+  "what cannot be run is told once, with its reason, and leaves the rest",
+  () =>
+    inFolder(async (folder) => {
+      const json = join(folder, "a.json");
+      const flags = "--only matmul --shapes 64x64,12000000x8 --batches 512 --formats f16 --rounds 3"
+        .split(" ");
+      const { code, stdout } = await bench([...flags, "--json", json]);
+      assert.equal(code, 0);
+      const { rows, notRun }: BenchDocument = JSON.parse(await readFile(json, "utf8"));
+      assert.deepEqual(rows.map(({ rows }) => rows), [64]);
+      assert.deepEqual(notRun.map(({ shape }) => shape), ["12000000x8"]);
+      assert.match(notRun[0].reason, /^own f16: Cannot /);
+      assert.match(stdout, /\nnot run: matmul 12000000x8, batch 512: own f16: Cannot /);
+    }),
+);
+
 testUnless(gpu, "Ctrl-C prints what was measured until then", async () => {
   const ended = await bench(
     "--shapes 64x96 --batches 1,2 --formats nf4 --rounds 10000".split(" "),
@@ -196,6 +214,20 @@ test("a format may bring its storage of scales and its groups", () => {
   }
 });
 
+test("formats without a side are both, with storage and all; numbers of custom levels are one word", () => {
+  const formats = (list: string) => readBenchOptions(["--formats", list])!.formats;
+  assert.deepEqual(formats("fp4/e1m3-row/32,f16"), [
+    "fp4-sym/e1m3-row/32",
+    "fp4-asym/e1m3-row/32",
+    "f16",
+  ]);
+  assert.deepEqual(formats("custom:-1,0,1-asym,nf4-sym,custom:0,2-sym/e1m3-row"), [
+    "custom:-1,0,1-asym",
+    "nf4-sym",
+    "custom:0,2-sym/e1m3-row",
+  ]);
+});
+
 test("natural() is the codes in the order of columns", () => {
   for (const name of ["fp4-asym", "nf4-sym"]) {
     const q = packedMatrix({ rows: 3, cols: 64 }, storedOf(name, 32));
@@ -218,6 +250,10 @@ const WRONG: readonly (readonly [string, RegExp])[] = [
   ["--rounds 2", /"2" as --rounds must be a whole number from 3/],
   ["--only matmul --batches 1", /--only matmul as batches and shapes must leave some/],
   ["--fast --strict", /must be --fast or --strict: got both$/],
+  ["--strict --matrix-units", /--matrix-units must have .*: got --strict$/],
+  ["--json /no/where/a.json", /Cannot write "\/no\/where\/a.json" as --json must name a file/],
+  ["--json /", /Cannot write "\/" as --json must name a file .*: got a folder$/],
+  ["--shapes 8x99999999", /"8x99999999" as a shape must be/],
   ["--json", /--json must have a value: got none$/],
   ["--group 48", /"48" as --group must be one of/],
   ["repor", /"repor" as a command: did you mean "report"\?$/],
@@ -244,71 +280,3 @@ test("wrong usage is one line and exit code 2, and no GPU is 1", async () => {
     "Cannot bench as there must be a GPU: got TypeScript alone\n",
   ]);
 });
-
-test("report makes one table of two machines, and two plots", () =>
-  inFolder(async (folder) => {
-    const paths = ["a.json", "b.json"].map((name) => join(folder, name));
-    await writeFile(paths[0], JSON.stringify(document("First <GPU>", 900)));
-    await writeFile(paths[1], JSON.stringify(document("Second GPU", 100)));
-    const ended = await bench(["report", ...paths, "--out", folder]);
-    assert.equal(ended.code, 0, ended.stderr);
-    assert.match(ended.stdout, /^A: First <GPU>, fast, clock gpu, .*\nB: Second GPU, /);
-    assert.match(ended.stdout, /\nA +matvec +4096x4096 llama-2-7b.q +1 +nf4-asym +matvec /);
-    for (const name of ["roofline.svg", "speedup.svg"]) {
-      const svg = await readFile(join(folder, name), "utf8");
-      assert.match(svg, /^<svg [^>]*width="900" height="920"/);
-      assert.match(svg, /A: First &lt;GPU&gt;/);
-      assert.doesNotMatch(svg, /NaN|Infinity|undefined/);
-      const opened = svg.match(/<g[ >]/g)!.length;
-      assert.equal(opened, svg.match(/<\/g>/g)!.length);
-    }
-    await writeFile(paths[1], '{"rows": []}');
-    const broken = await bench(["report", ...paths]);
-    assert.deepEqual([broken.code, broken.stderr], [
-      2,
-      `Cannot read "${paths[1]}" as a bench must be JSON of --json: got none of its fields\n`,
-    ]);
-  }));
-
-function document(adapter: string, copyGBs: number): BenchDocument {
-  const device = { binding: "webgpu", adapter, backend: "vulkan", software: false };
-  const none = { vsSym: null, vsSymLow: null, vsSymHigh: null };
-  const rows = [1, 8, 64].flatMap((batch) =>
-    ["f16", "nf4-sym", "nf4-asym"].map((format, i): BenchRow => ({
-      case: "matvec",
-      kernel: "matvec",
-      format,
-      rows: 4096,
-      cols: 4096,
-      group: i === 0 ? null : 128,
-      batch,
-      rounds: 3,
-      medianMs: batch / (1 + i),
-      p20Ms: 0.5,
-      p80Ms: 2,
-      gbPerS: copyGBs / batch,
-      shareOfCopy: 1 / batch,
-      vsF16: i === 0 ? null : 1 + i,
-      ...none,
-      vsF16Low: i === 0 ? null : i,
-      vsF16High: i === 0 ? null : 2 + i,
-    }))
-  );
-  return {
-    device: {
-      ...device,
-      fast: true,
-      accuracy: "exact",
-      tune: "off",
-      tuned: 0,
-      clock: "gpu",
-      runtime: "Deno",
-    },
-    date: "2026-01-01T00:00:00.000Z",
-    commit: "0123456789abcdef",
-    copyGBs,
-    launchUs: 3,
-    rows,
-    notRun: [],
-  };
-}

@@ -131,8 +131,16 @@ test("timePeers() tells what each took by what ours took", async () => {
   ]);
   const [{ vsOwn: one }, { vsOwn, vsOwnLow, vsOwnHigh, medianMs, gbPerS }] = rows;
   assert.equal(one, 1);
-  assert.ok(vsOwn > 1.5 && vsOwnLow <= vsOwn && vsOwn <= vsOwnHigh, `${vsOwn}`); // 4, if timers keep to it
+  assert.ok(vsOwn! > 1.5 && vsOwnLow! <= vsOwn! && vsOwn! <= vsOwnHigh!, `${vsOwn}`); // 4, if timers keep to it
   assert.ok(Math.abs(gbPerS * medianMs - 6 * 4 * 4 / 1e6) < 1e-9);
+});
+
+test("timePeers() compares with ours wherever it stands, and with nobody where it is not", async () => {
+  const [ours, another] = [made("afpq", 1), made("another", 1)];
+  const [first, second] = await timePeers([another, ours], SHAPE, WEIGHTS, 3, context());
+  assert.deepEqual([first.by, second.by, second.vsOwn], ["another", "afpq", 1]);
+  const [alone] = await timePeers([another], SHAPE, WEIGHTS, 3, context());
+  assert.deepEqual([alone.vsOwn, alone.vsOwnLow], [null, null]);
 });
 
 test("timePeers() leaves out whose answer is wrong, and says why", async () => {

@@ -26,8 +26,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import process from "node:process";
 import { kernelNames } from "../../lib/kernels.ts";
-import type { Group } from "../../lib/pack.ts";
 import { type Args, parseArgs } from "../../lib/parse_args.ts";
+import { readGroup, UsageError } from "../../lib/read_options.ts";
+import { batchOf, refuse } from "../options.ts";
+import { readStored } from "../stored.ts";
 import { gpus, toSpirv, whyNot, withDriver } from "./compile.ts";
 import { type Cost, costOf, type Kernel, perProduct } from "./cost.ts";
 import { launchesOf } from "./launches.ts";
@@ -48,13 +50,18 @@ const [SHAPE, GROUP] = ["4096x4096", "128"];
 /** A pipeline and what is known of it beforehand. */
 type Case = Omit<Kernel, "gpu"> & { readonly code: string; readonly entry: string };
 
+const STRINGS = "kernel format batch shape group feature weights bits rows tokens gpu set entry"
+  .split(" ");
+const BOOLEANS = ["robust", "isa", "whole", "json", "markdown", "write", "help"];
+const FLAGS = [...STRINGS, ...BOOLEANS].map((flag) => `--${flag}`);
+
+/** What a device may have besides subgroups: features of WebGPU, and traits of lib/gpu.ts. */
+const FEATURES = ["shader-f16", "halves", "bytes", "fragments", "octets"];
+
 const unknown: string[] = [];
 const args = parseArgs(process.argv.slice(2), {
-  string: [
-    "_",
-    ..."kernel format batch shape group feature weights bits rows tokens gpu set entry".split(" "),
-  ],
-  boolean: ["robust", "isa", "whole", "json", "markdown", "write", "help"],
+  string: ["_", ...STRINGS],
+  boolean: BOOLEANS,
   collect: ["kernel", "format", "batch", "feature", "weights", "gpu", "set"],
   unknown: (word, key) => {
     if (key !== undefined) unknown.push(word);
@@ -65,12 +72,14 @@ try {
   await main();
 } catch (error) {
   console.error(`isa: ${(error as Error).message}`);
-  process.exit(1);
+  process.exit(error instanceof UsageError ? 2 : 1);
 }
 
 async function main(): Promise<void> {
   if (args.help) return console.log(usage());
-  if (unknown.length > 0) throw new Error(`Cannot read ${unknown[0]}: no such flag (see --help)`);
+  if (unknown.length > 0) refuse(unknown[0], "flag", FLAGS);
+  const empty = STRINGS.find((flag) => [args[flag]].flat().includes(""));
+  if (empty) throw new UsageError(`Cannot run as --${empty} must have a value: got none`);
   const why = whyNot();
   if (why) throw new Error(`Cannot read machine code: ${why}`);
   const cases = args._.some(isFile) ? fileCases(args) : await libraryCases(args);
@@ -131,21 +140,24 @@ async function libraryCases(
 ): Promise<Case[]> {
   const [, rows, cols] = /^(\d+)x(\d+)$/.exec(String(shape))?.map(Number) ?? [];
   if (!rows || !cols) {
-    throw new Error(`Cannot cost W as the shape must be ROWSxCOLS: got "${shape}"`);
+    throw new UsageError(`Cannot cost W as the shape must be ROWSxCOLS: got "${shape}"`);
   }
   const isKernel = (word: string) => (kernelNames as string[]).includes(word);
   const kernels = [...list("kernel", []), ...words.filter(isKernel)];
-  const formats = [...list("format", []), ...words.filter((word) => !isKernel(word))];
+  const formats = [...list("format", []), ...words.filter((word) => !isKernel(word))].map(formatOf);
+  const unknown = list("feature", []).find((name) => !FEATURES.includes(name));
+  if (unknown) refuse(unknown, "feature", FEATURES);
   const cases: Case[] = [];
   for (const format of formats.length > 0 ? formats : DEFAULTS.format) {
-    const groups: Group = group === "row" ? "row" : Number(group);
-    const product = { rows, cols, format, group: groups };
-    const batches = list("batch", DEFAULTS.batch).map(Number);
+    const product = { rows, cols, format, group: readGroup(String(group)) };
+    const batches = list("batch", DEFAULTS.batch).map(batchOf);
     cases.push(...await launchesOf(product, batches, list("feature", [])));
   }
   const wanted = cases.filter(({ kernel }) => kernels.length === 0 || kernels.includes(kernel));
   if (wanted.length === 0) {
-    throw new Error(`Cannot find ${kernels.join(", ")} among what is launched: ${names(cases)}`);
+    throw new UsageError(
+      `Cannot find ${kernels.join(", ")} among what is launched: ${names(cases)}`,
+    );
   }
   return wanted.map((kernel) => ({ ...kernel, constants: { ...kernel.constants, ...constants() } }))
     .sort((a, b) => order(a) - order(b));
@@ -168,6 +180,14 @@ function order({ kernel }: Case): number {
 
 function names(cases: readonly Case[]): string {
   return [...new Set(cases.map(({ kernel }) => kernel))].join(", ");
+}
+
+/** A format as it is always written; a word near a kernel's name is taken for one that went wrong. */
+function formatOf(word: string): string {
+  if (["f16", "bf16", "f32"].includes(word)) return word;
+  const names = [...kernelNames, ...DEFAULTS.format];
+  if (/^(dense_)?mat/.test(word)) refuse(word, "kernel or format", names);
+  return readStored(word);
 }
 
 function isFile(word: string): boolean {

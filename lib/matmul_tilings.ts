@@ -27,13 +27,19 @@ export function labelOf({ name, constants }: Tiling): string {
 
 /** The ways to cut up a product of many tokens on a GPU, or on a CPU that has no strips. */
 export function matmulTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
+  const broadcast = tokens <= 2 * FEW_TOKENS ? broadcastTilings(device, slice, tokens) : [];
+  const tiles = tileTilings(device, slice, tokens);
   const few = !device.software && tokens <= FEW_TOKENS;
-  const broadcast = few ? broadcastTilings(device, slice, tokens) : [];
+  const all = few ? [...broadcast, ...tiles] : [...tiles, ...broadcast];
   if (device.gpu?.features.has("fragments") && fitsFragments(slice)) {
-    return [...fragmentTilings(device, slice, tokens), ...broadcast];
+    const others = few ? broadcast : all.slice(0, 1);
+    return [...fragmentTilings(device, slice, tokens), ...others].slice(0, MOST_CANDIDATES);
   }
-  return [...broadcast, ...tileTilings(device, slice, tokens)];
+  return all.slice(0, MOST_CANDIDATES);
 }
+
+/** Ways that tuning compares: more take longer than they gain. */
+export const MOST_CANDIDATES = 12;
 
 /** Workgroups that leave no core of a CPU waiting for another for long. */
 const BUSY_CORES = 16;
@@ -86,12 +92,14 @@ export function tileTilings(device: Device, slice: Slice, tokens: number): Tilin
     });
   };
   const wide = [1, 2, 4, 8].find((most) => 8 * most >= tokens) ?? 8;
-  const small = of(8, Math.min(wide, 4));
-  if (device.software) return small;
-  return wide <= 2 ? [...small, ...of(16, wide)] : [...of(16, wide), ...small];
+  const half = Math.max(1, wide / 2);
+  const small = of(8, Math.min(wide, 4)), large = of(16, wide);
+  const others = [of(32, wide), of(16, half), of(8, Math.min(half, 2)), of(32, half)];
+  const first = device.software || wide <= 2 ? [...small, ...large] : [...large, ...small];
+  return [...first, ...others.map(([whole]) => whole)];
 }
 
-/** Tokens whose sums a lane keeps beside its weights. */
+/** Tokens whose sums a lane keeps beside its weights; of one row it may keep those of twice as many. */
 const FEW_TOKENS = 16;
 
 /**
@@ -101,7 +109,7 @@ const FEW_TOKENS = 16;
 function broadcastTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
   const { rows, packed, constants: { COLS } } = slice;
   const singly = waitsForBanks(device, slice);
-  const TOKENS = [4, 8].find((most) => most >= tokens) ?? FEW_TOKENS;
+  const TOKENS = [4, 8, 16].find((most) => most >= tokens) ?? 2 * FEW_TOKENS;
   const of = (TALL: number, SLICES: number, ACROSS: number): Tiling[] => {
     const tiles = Math.ceil(rows / (ACROSS * TALL));
     const most = partsOf(tiles, BUSY_TILES.few, COLS, 128 * SLICES, 8);
@@ -112,6 +120,7 @@ function broadcastTilings(device: Device, slice: Slice, tokens: number): Tiling[
       constants: { ACROSS, SLICES, TALL, TOKENS, ...(singly && { SINGLY: 1 }) },
     });
   };
+  if (TOKENS > FEW_TOKENS) return of(1, 2, 64);
   return [
     ...of(2, 4, 32),
     of(1, 4, 32)[0],

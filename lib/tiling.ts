@@ -11,6 +11,7 @@ import {
   labelOf,
   looksUp,
   matmulTilings,
+  MOST_CANDIDATES,
   stripTilings,
   tileTilings,
   type Tiling,
@@ -71,7 +72,7 @@ function waysOf(device: Device, kind: ProductKind, slice: Slice, tokens: number)
   const name = matvecName(device, slice);
   const fast = packed && name !== "matvec";
   const all = device.software ? softwareShapes(packed) : hardwareShapes(device, slice, fast);
-  const shapes = all.filter(({ tall }) => tall * tokens <= MOST_SUMS);
+  const shapes = all.filter(({ tall }) => tall * tokens <= MOST_SUMS).slice(0, MOST_CANDIDATES);
   return shapes.map((shape) => matvecTiling(slice, shape, name));
 }
 

@@ -133,3 +133,28 @@ test("a choice for one shape serves its neighbours, in as many parts as those ar
   assert.ok(next.SPLIT < chosen.constants.SPLIT);
   assert.deepEqual([next.ACROSS, next.WIDE], [chosen.constants.ACROSS, chosen.constants.WIDE]);
 });
+
+test("tuning has 6 to 12 ways to compare, whatever the shape, batch and device", async () => {
+  const cpu = await openDevice({ binding: "cpu" });
+  const shapes = [[4096, 4096], [11008, 4096], [28672, 8192], [128, 8192], [128256, 8192]];
+  for (const software of [true, false]) {
+    for (const traits of [[], ["subgroups", "octets"], ["halves"], ["bytes"], ["fragments"]]) {
+      const features = new Set(traits);
+      const gpu = { features, choices: new Map(), subgroupSize: 32, device: { limits: {} } };
+      const device = { ...cpu, software, gpu } as unknown as Device;
+      for (const [rows, COLS] of shapes) {
+        for (const tokens of [1, 2, 3, 8, 16, 17, 32, 64, 512]) {
+          for (const DECODE of [0, 2]) {
+            const constants = { COLS, GROUP: 128, BITS: 4, DECODE, SCALING: 1 };
+            const known = { packed: true, rows, constants, reach: 1, largestScale: 1 };
+            const slice = { ...known, byteLevels: { steps: 1, run: false } } as unknown as Slice;
+            const kind = tokens <= 2 ? "matvec" : "matmul";
+            const { length } = candidatesOf(device, kind, slice, tokens);
+            const what = `${software} ${traits} ${rows}x${COLS} ${tokens} ${DECODE}: ${length}`;
+            assert.ok(length >= 6 && length <= 12, what);
+          }
+        }
+      }
+    }
+  }
+});

@@ -26,7 +26,9 @@ test("choose() takes the candidate that is quickest round by round", () => {
   assert.deepEqual(chosen.candidates.map(({ ms }) => ms), [10, 9, 9]);
 });
 
-test("choose() keeps the default where the gain is within the noise", () => {
+test("choose() keeps the default where the gain is within the noise, or in doubt", () => {
+  const swaying = [[10, 10, 10, 10, 10], [9, 14, 9, 9, 15]];
+  assert.equal(choose([first, second], swaying).chosen, labelOf(first));
   const { chosen, share } = choose([first, second], [[10, 10, 10], [9.9, 9.8, 9.8]]);
   assert.deepEqual([chosen, share], [labelOf(first), 1]);
 });

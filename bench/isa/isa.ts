@@ -4,7 +4,9 @@
  *
  *   deno task isa                         the kernels that the library launches for W [4096, 4096]
  *     --kernel matvec --format fp4-asym   some of them; also as words: isa matvec fp4-asym
- *     --batch 8 --shape 4096x11008 --group 64 --feature shader-f16
+ *     --batch 8 --shape 4096x11008 --group 64
+ *     --feature shader-f16 --feature halves   of a device with those alone; unless told of one without, and
+ *                                             of those of `--accuracy fast`, for a token or two
  *   deno task isa FILE.wgsl --set ROWS=4096 --set BITS=4 ..      one file of WGSL, whole
  *     --weights NAME --bits N             its buffers of weights, where not codes, codes4 or weights,
  *                                         and bits of a weight, where neither BITS nor DTYPE is set
@@ -43,6 +45,8 @@ const DEFAULTS = {
   ],
   batch: ["1", "8", "64", "512"],
   gpu: Object.keys(gpus),
+  /** The exact path, and what `--accuracy fast` may take for a token or two: f16, or bytes. */
+  feature: [[], ["shader-f16", "halves"], ["shader-f16", "halves", "bytes"]],
 };
 
 const [SHAPE, GROUP] = ["4096x4096", "128"];
@@ -100,7 +104,7 @@ async function main(): Promise<void> {
 
 function print(costs: readonly Cost[]): void {
   const reached = new Set(costs.map(({ kernel }) => kernel));
-  const others = kernelNames.filter((name) => /mat(vec|mul)/.test(name) && !reached.has(name));
+  const others = kernelNames.filter((name) => multiplies(name) && !reached.has(name));
   if (args.json) return console.log(json(costs));
   if (args.markdown) return console.log(section(what(), costs, others));
   if (args.write) return writeSection(section(what(), costs, others));
@@ -145,15 +149,21 @@ async function libraryCases(
   const isKernel = (word: string) => (kernelNames as string[]).includes(word);
   const kernels = [...list("kernel", []), ...words.filter(isKernel)];
   const formats = [...list("format", []), ...words.filter((word) => !isKernel(word))].map(formatOf);
-  const unknown = list("feature", []).find((name) => !FEATURES.includes(name));
+  const unknown = (list("feature") ?? []).find((name) => !FEATURES.includes(name));
   if (unknown) refuse(unknown, "feature", FEATURES);
   const cases: Case[] = [];
   for (const format of formats.length > 0 ? formats : DEFAULTS.format) {
     const product = { rows, cols, format, group: readGroup(String(group)) };
     const batches = list("batch", DEFAULTS.batch).map(batchOf);
-    cases.push(...await launchesOf(product, batches, list("feature", [])));
+    const features = list("feature");
+    for (const own of features ? [features] : DEFAULTS.feature) {
+      const few = own.length === 0 ? batches : batches.filter((batch) => batch <= 2);
+      cases.push(...await launchesOf(product, few, own));
+    }
   }
-  const wanted = cases.filter(({ kernel }) => kernels.length === 0 || kernels.includes(kernel));
+  const named = (name: string) => kernels.length > 0 ? kernels.includes(name) : multiplies(name);
+  const wanted = [...new Map(cases.map((one) => [keyOf(one), one])).values()]
+    .filter(({ kernel }) => named(kernel));
   if (wanted.length === 0) {
     throw new UsageError(
       `Cannot find ${kernels.join(", ")} among what is launched: ${names(cases)}`,
@@ -163,10 +173,19 @@ async function libraryCases(
     .sort((a, b) => order(a) - order(b));
 }
 
+/** The same for the same pipeline. */
+function keyOf({ code, constants, format }: Case): string {
+  return [format, code, JSON.stringify(constants)].join("\n");
+}
+
+function multiplies(kernel: string): boolean {
+  return /mat(vec|mul)/.test(kernel);
+}
+
 /** What was costed, in words. */
 function what(): string {
   const { shape = SHAPE, group = GROUP, robust } = args;
-  const features = ["subgroups", ...list("feature", [])].join(", ");
+  const features = ["subgroups", ...(list("feature") ?? [])].join(", ");
   const changed = (args.set as string[]).map((word) => `, ${word}`).join("");
   const checks = `Dawn's bounds checks ${robust ? "on" : "off"}`;
   return `W [${
@@ -196,7 +215,7 @@ function isFile(word: string): boolean {
 
 /** Values of a flag that may be given often, or with commas. */
 function list(flag: string, otherwise?: readonly string[]): string[];
-function list(flag: string, otherwise: undefined): string[] | undefined;
+function list(flag: string, otherwise?: undefined): string[] | undefined;
 function list(flag: string, otherwise?: readonly string[]): readonly string[] | undefined {
   const values = (args[flag] as string[]).flatMap((value) => value.split(","));
   return values.length > 0 ? values : otherwise;

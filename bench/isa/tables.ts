@@ -97,7 +97,10 @@ export function section(
     ];
   });
   const others = notLaunched.length > 0
-    ? ["Not launched on such hardware:", notLaunched.map((name) => `- ${name}`).join("\n")]
+    ? [
+      "Not compiled here, as they are for matrix units or for CPUs:",
+      notLaunched.map((name) => `- ${name}`).join("\n"),
+    ]
     : [];
   return [
     MARKS[0],

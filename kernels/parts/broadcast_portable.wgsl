@@ -14,7 +14,7 @@
 override ACROSS: u32 = 32;  // lanes of a slice: 32 or 64
 override SLICES: u32 = 4;
 override TALL: u32 = 2;     // rows of a lane: 1 or 2
-override TOKENS: u32 = 8;   // 4, 8 or 16
+override TOKENS: u32 = 8;   // 4, 8, 16 or, of one row, 32
 
 override LANES: u32 = ACROSS * SLICES;
 override TILE_ROWS: u32 = ACROSS * TALL;

@@ -27,8 +27,8 @@ fn weight(word: u32, bit: u32, sign: u32, scale: vec2f) -> f32 {
 fn weights8(word: u32, s: vec2f) -> Eight {
   if (DECODE == 0u) {
     return Eight(
-      vec4f(weight(word, 9u, 15u, s), weight(word, 25u, 31u, s), weight(word, 6u, 12u, s), weight(word, 22u, 28u, s)),
-      vec4f(weight(word, 3u, 14u, s), weight(word, 19u, 30u, s), weight(word, 0u, 13u, s), weight(word, 16u, 29u, s)),
+      vec4f(weight(word, 9u, 15u, s), weight(word, 25u, 31u, s), weight(word, 12u, 8u, s), weight(word, 28u, 24u, s)),
+      vec4f(weight(word, 1u, 7u, s), weight(word, 17u, 23u, s), weight(word, 4u, 0u, s), weight(word, 20u, 16u, s)),
     );
   }
   if (DECODE == 1u) {

@@ -22,8 +22,8 @@ const TILE_ROW = 9 * 16;
 /** What an array takes that a kernel has no use for. */
 const LEAST = 16;
 
-/** Both tables of FP4 in kernels/parts/byte_table, of which other formats take no more. */
-const BYTE_TABLES = 4 * (640 + 256);
+/** Both tables in kernels/parts/byte_table, for pairs of codes of 4 bits: other formats take no more. */
+const BYTE_TABLES = 4 * 2 * 256;
 
 /** Workgroup memory of a product of up to `tokens` tokens. */
 export function workgroupBytes(tiling: Tiling, slice: Slice, tokens: number): number {

@@ -8,8 +8,8 @@ import type { Mutation } from "./mutations.ts";
 
 /** In f16 arithmetic. */
 export const HALF_MUTATIONS: Mutation[] = [
-  ["word << 9u) & vec4u", "word << 8u) & vec4u", fast("fp4-sym")],
-  ["size.w | ((word << 2u)", "size.w | ((word << 3u)", fast("fp4-asym")],
+  ["word << 8u, other << 8u);", "word << 8u, other << 7u);", fast("fp4-sym")],
+  ["vec4u(0x0e000e00u)", "vec4u(0x8e000e00u)", fast("fp4-asym")],
   ["word << 10u);", "word << 9u);", fast("fp3-asym")],
   ["vec4u(0x0c000c00u)", "vec4u(0x8c008c00u)", fast("fp3-asym")],
   ["signed & vec4u(0x7fff7fffu)", "signed", fast("nf4-asym")],
@@ -26,10 +26,9 @@ export const HALF_MUTATIONS: Mutation[] = [
 
 /** With activations of a byte. */
 export const BYTE_MUTATIONS: Mutation[] = [
-  ["(i >> 4u) & 8u), (i & 7u)", "(i >> 3u) & 8u), (i & 7u)", bytes("fp4-asym")],
-  ["(i & 0x80u) << 2u", "(i & 0x80u) << 1u", bytes("fp4-asym")],
-  ["first_at(word >> 20u)", "first_at(word >> 21u)", bytes("fp4-asym")],
-  ["(word >> 5u) & 0x03000300u", "(word >> 4u) & 0x03000300u", bytes("fp4-asym")],
+  ["extractBits(i, 1u, 3u)", "extractBits(i, 2u, 3u)", bytes("fp4-asym")],
+  ["(i & 1u) << 3u", "(i & 2u) << 2u", bytes("fp4-asym")],
+  ["second_at(word >> 14u)", "second_at(word >> 15u)", bytes("fp4-asym")],
   ["(i >> 5u) & 4u), (i & 3u)", "(i >> 4u) & 4u), (i & 3u)", bytes("fp3-asym")],
   ["first_at(word >> 22u)", "first_at(word >> 20u)", bytes("fp3-asym")],
   [
@@ -38,7 +37,6 @@ export const BYTE_MUTATIONS: Mutation[] = [
     bytes("int3-asym"),
   ],
   ["0x2fcu, DECODE", "0x1fcu, DECODE", bytes("fp3-asym")],
-  ["0x9fcu", "0x1fcu", bytes("fp4-asym")],
   ["(second & low) | (first & ~low)", "(first & low) | (second & ~low)", bytes("fp4-asym")],
   ["min(levels, vec2i(0))", "vec2i(0)", bytes("fp4-asym")],
   ["vec2u(word, word >> 4u)", "vec2u(word, word >> 3u)", bytes("int4-asym")],

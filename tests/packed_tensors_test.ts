@@ -159,7 +159,7 @@ for (const [claim, says] of claims) {
   test(`metadata that claims ${JSON.stringify(claim)}: ${says.source}`, () =>
     inFolder(async (at) => {
       const text = JSON.stringify(claim === null ? [] : { ...good, ...claim as object });
-      const metadata = { format: "afpq", layout: "1", "afpq:w": text };
+      const metadata = { format: "afpq", layout: "2", "afpq:w": text };
       const file = written(at, matrix("nf4-asym", 32), metadata).then(packedTensors);
       assert.match(await refusal(file), says);
     }));
@@ -169,10 +169,10 @@ test("text that is no strict JSON, and matrices without tensors, are refused by 
   inFolder(async (at) => {
     const q = matrix("nf4-asym", 32);
     for (const text of ["", "{", '{"rows":3,"rows":3}', JSON.stringify(good) + "x"]) {
-      const metadata = { format: "afpq", layout: "1", "afpq:w": text };
+      const metadata = { format: "afpq", layout: "2", "afpq:w": text };
       assert.match(await refusal(written(at, q, metadata).then(packedTensors)), /metadata of "w"/);
     }
-    const other = { format: "afpq", layout: "1", "afpq:v": JSON.stringify(good) };
+    const other = { format: "afpq", layout: "2", "afpq:v": JSON.stringify(good) };
     assert.match(
       await refusal(written(at, q, other).then(packedTensors)),
       /^Cannot read "v" of ".*x.safetensors" as "v.codes" must be there: got none$/,
@@ -181,10 +181,10 @@ test("text that is no strict JSON, and matrices without tensors, are refused by 
 
 test("another layout is refused by its version", () =>
   inFolder(async (at) => {
-    const metadata = { format: "afpq", layout: "2", "afpq:w": "whatever" };
+    const metadata = { format: "afpq", layout: "1", "afpq:w": "whatever" };
     assert.match(
       await refusal(written(at, matrix("nf4-asym", 32), metadata).then(packedTensors)),
-      /x.safetensors" as its packed layout must be version 1: got "2"$/,
+      /x.safetensors" as its packed layout must be version 2: got "1"$/,
     );
   }));
 

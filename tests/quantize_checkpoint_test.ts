@@ -75,7 +75,7 @@ test("__metadata__ says format, group, shape, exponent and layout of each matrix
     const { metadata } = await openSafetensors(at("q", "model.safetensors"));
     assert.deepEqual({ ...metadata }, {
       format: "afpq",
-      layout: "1",
+      layout: "2",
       "source:format": "pt",
       [`afpq:${Q0}`]:
         '{"format":"int3-sym","group":16,"rows":48,"cols":40,"scaleExponent":0,"underflows":0,"dtype":"BF16"}',

@@ -5,8 +5,7 @@
 // scalings (level, level, 0, 0). One of two tables has them the other way round, so that of two lookups a
 // single instruction makes four bytes to multiply:
 //
-//   e2m1   columns 0, 2 and 1, 3 by bits 15, 12..6 of a half; 4, 6 and 5, 7 by bits 5..0 and signs moved
-//          down to them
+//   e2m1   by bytes
 //   e2m0   by bytes, but for bit 6; bit 4, which says nothing either, spreads lanes over more banks
 //   table  by BITS + BITS bits
 //
@@ -20,11 +19,9 @@ override RUN: bool = false; // whether level k of a table of 16 is level 0 + k
 
 override IN_ORDER: bool = DECODE == 2u && !RUN;
 override ENTRIES: u32 = select(select(1u << (2u * BITS), 1u, RUN), 256u, DECODE != 2u);
-override FIRST_ENTRIES: u32 = select(ENTRIES, 640u, DECODE == 0u);
 // Bits of an index, two places up.
-override SECOND_BITS: u32 = select(4u * ENTRIES - 4u, 0x2fcu, DECODE == 1u);
-override FIRST_BITS: u32 = select(SECOND_BITS, 0x9fcu, DECODE == 0u);
-var<workgroup> firsts: array<u32, FIRST_ENTRIES>;
+override INDEX: u32 = select(4u * ENTRIES - 4u, 0x2fcu, DECODE == 1u);
+var<workgroup> firsts: array<u32, ENTRIES>;
 var<workgroup> seconds: array<u32, ENTRIES>;
 
 fn table_level(code: u32) -> f32 {
@@ -55,10 +52,10 @@ fn turned(bytes: u32) -> u32 {
 fn load_table(lane: u32, lanes: u32) {
   for (var i = lane; i < ENTRIES; i += lanes) {
     var codes = vec2u(extractBits(i, 0u, BITS), extractBits(i, BITS, BITS));
-    if (DECODE == 0u) { codes = vec2u(extractBits(i, 3u, 3u) | ((i >> 4u) & 8u), (i & 7u) | ((i >> 3u) & 8u)); }
+    if (DECODE == 0u) { codes = vec2u(extractBits(i, 1u, 3u) | ((i >> 4u) & 8u), extractBits(i, 4u, 3u) | ((i & 1u) << 3u)); }
     if (DECODE == 1u) { codes = vec2u(extractBits(i, 2u, 2u) | ((i >> 5u) & 4u), (i & 3u) | ((i >> 3u) & 4u)); }
     let pair = entry(codes.x, codes.y);
-    firsts[select(i, (i & 0x7fu) | ((i & 0x80u) << 2u), DECODE == 0u)] = pair;
+    firsts[i] = pair;
     seconds[i] = turned(pair);
   }
   workgroupBarrier();
@@ -66,11 +63,11 @@ fn load_table(lane: u32, lanes: u32) {
 
 // Looked up by bits 2 and up, so that a shift brings an index and its place in bytes at once.
 fn first_at(bits: u32) -> u32 {
-  return firsts[(bits & FIRST_BITS) >> 2u];
+  return firsts[(bits & INDEX) >> 2u];
 }
 
 fn second_at(bits: u32) -> u32 {
-  return seconds[(bits & SECOND_BITS) >> 2u];
+  return seconds[(bits & INDEX) >> 2u];
 }
 
 // Levels of the eight codes of a word times STEPS, four a component: of at least 0, or all; and those
@@ -84,11 +81,7 @@ fn bytes8(word: u32) -> Bytes {
   if (RUN) { return Bytes(vec2u(word, word >> 4u) & vec2u(0x0f0f0f0fu), vec2u(0u)); }
   var first: vec2u;
   var second: vec2u;
-  if (DECODE == 0u) {
-    let moved = ((word << 2u) & 0x00fc00fcu) | ((word >> 5u) & 0x03000300u);
-    first = vec2u(first_at(word >> 4u), first_at(word >> 20u));
-    second = vec2u(second_at(moved), second_at(moved >> 16u));
-  } else if (DECODE == 1u) {
+  if (DECODE != 2u) {
     first = vec2u(first_at(word >> 6u), first_at(word >> 22u));
     second = vec2u(second_at(word << 2u), second_at(word >> 14u));
   } else {

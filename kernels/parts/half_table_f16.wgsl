@@ -43,16 +43,9 @@ struct Levels {
 
 fn levels8(word: u32, zero: f32) -> Levels {
   if (DECODE == 0u) {
-    let size = vec4u(word, word << 3u, word << 6u, word << 9u) & vec4u(0x0e000e00u);
-    return Levels(
-      vec4u(
-        word & 0x8e008e00u,
-        (word << 3u) & 0x8e008e00u,
-        size.z | ((word << 1u) & 0x80008000u),
-        size.w | ((word << 2u) & 0x80008000u),
-      ),
-      size,
-    );
+    let other = others(word);
+    let moved = vec4u(word, other, word << 8u, other << 8u);
+    return Levels(moved & vec4u(0x8e008e00u), moved & vec4u(0x0e000e00u));
   }
   if (DECODE == 1u) {
     let moved = vec4u(word, word << 2u, word << 8u, word << 10u);

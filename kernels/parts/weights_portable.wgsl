@@ -158,15 +158,18 @@ fn whole4(four: u32, zero: f32) -> vec4f {
   return vec4f(whole(four, 0u, zero), whole(four, 1u, zero), whole(four, 2u, zero), whole(four, 3u, zero));
 }
 
+// The second e2m1 code of each byte where the first has been. Compilers make one selection of it.
+fn others(word: u32) -> u32 {
+  return ((word << 7u) & 0x80808080u) | ((word >> 3u) & 0x7f7f7f7fu);
+}
+
 // Decoded levels of the eight codes of a word, less the zero-point; of other scalings `zero` says nothing.
 fn decode8(word: u32, zero: f32) -> Eight {
   if (DECODE == 0u) {
+    let other = others(word);
     return Eight(
-      vec4f(halves(word & 0x8e008e00u), halves((word << 3u) & 0x8e008e00u)),
-      vec4f(
-        halves(((word << 6u) & 0x0e000e00u) | ((word << 1u) & 0x80008000u)),
-        halves(((word << 9u) & 0x0e000e00u) | ((word << 2u) & 0x80008000u)),
-      ),
+      vec4f(halves(word & 0x8e008e00u), halves(other & 0x8e008e00u)),
+      vec4f(halves((word << 8u) & 0x8e008e00u), halves((other << 8u) & 0x8e008e00u)),
     );
   }
   if (DECODE == 1u) {

@@ -24,7 +24,7 @@ import { allocate, type Dispatch, download, type Gpu, submit, upload, write } fr
 import { type ModelConfig, rotationTable } from "./model_config.ts";
 import { layerSteps, type LayerWeights, type LinearName, linearNames } from "./ops.ts";
 import { prepareAll, stepOf } from "./product.ts";
-import { bindingBytes, freeAll, loadStack, UNIFORM } from "./resident.ts";
+import { bindingBytes, freeAll, kindOf, loadStack, UNIFORM } from "./resident.ts";
 
 /** Blocks on a device with a GPU, for windows of up to `context` tokens. */
 export function blocksOnGpu(device: Device, config: ModelConfig, context: number): StartBlock {
@@ -239,9 +239,7 @@ function sourcesOf({ parts }: CpuWeight) {
   return parts.map((part) => ({
     rows: part.rows,
     cols: part.cols,
-    kind: "codes" in part
-      ? `${part.format.name} ${part.group} ${part.scaleExponent}`
-      : part.dtype as string,
+    kind: "codes" in part ? kindOf(part) : part.dtype as string,
     read: () => Promise.resolve(part),
   }));
 }

@@ -7,7 +7,7 @@
  *   worst = max |y - reference| / bound (linear_reference.ts); above 1 the device is wrong
  *
  * A device of fast accuracy is held to the bound of f16 arithmetic or 8-bit activations where it
- * uses those.
+ * uses those, one with matrix units to theirs at batch 17.
  *
  * x is seeded by the matrix' shape, so that a failure repeats. Where a bound is 0 the output must
  * be exactly 0.

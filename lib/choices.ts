@@ -220,15 +220,13 @@ function indexOf(
   labels: readonly string[],
 ): number | null {
   const text = String(answer).trim();
-  const exact = [labels.indexOf(text), texts.indexOf(text)].find((index) => index >= 0);
-  const index = labels.includes(text)
-    ? labels.indexOf(text)
-    : /^\d+$/.test(text)
-    ? Number(text)
-    : text.length === 1 && LETTERS.includes(text)
-    ? LETTERS.indexOf(text)
-    : exact ?? -1;
-  return index >= 0 && index < texts.length ? index : null;
+  const meanings = [
+    labels.indexOf(text),
+    /^\d+$/.test(text) ? Number(text) : -1,
+    text.length === 1 ? LETTERS.indexOf(text) : -1,
+    texts.indexOf(text),
+  ];
+  return meanings.find((index) => index >= 0 && index < texts.length) ?? null;
 }
 
 function refuse(where: string, rule: string, got: Json | undefined): never {

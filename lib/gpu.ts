@@ -17,7 +17,7 @@ import { setImmediate } from "node:timers";
 /** A device with its compiled kernels and what went wrong on it so far. */
 export interface Gpu {
   readonly device: GPUDevice;
-  /** WebGPU features and traits that device.ts adds: `octets`, `halves`, `bytes`, `fragments`. */
+  /** WebGPU features, and traits: `octets` of device.ts; `halves`, `bytes`, `fragments` of arithmetic.ts. */
   readonly features: ReadonlySet<string>;
   /** Lanes of every subgroup; 0 where widths differ or are not known. */
   readonly subgroupSize: number;

@@ -4,7 +4,7 @@
  * position, which ids) lies in two small buffers, so a token costs one write and one submission.
  *
  * A recorder is for up to `capacity` tokens: one takes the matvec kernels, with the gates of the MLP
- * and the residual sums fused in, more take matmul. Activations are [capacity, stride], a row padded
+ * fused in, more take matmul; residual sums are fused into both. Activations are [capacity, stride], a row padded
  * with zeros to whole units of 32 so that kernels may read it by fours.
  *
  * @module

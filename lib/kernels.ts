@@ -60,11 +60,11 @@ import { joinKernel, type Kernel } from "./launch.ts";
 
 /**
  * Variants of a part: `portable` runs everywhere, `subgroup` and `f16` where the device can, `octet` on
- * CPUs whose subgroups are of eight lanes.
+ * CPUs whose subgroups are of eight lanes, `matrix` on GPUs with matrix units that were asked for.
  */
 export type Variant = "portable" | "subgroup" | "f16" | "octet" | "matrix";
 
-/** WebGPU feature that a variant needs, or `octets`, which device.ts adds to them. */
+/** WebGPU feature that a variant needs, or a trait that device.ts or arithmetic.ts adds to them. */
 const FEATURES: Record<Variant, string | null> = {
   portable: null,
   subgroup: "subgroups",

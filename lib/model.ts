@@ -14,7 +14,7 @@ import type { ModelConfig } from "./model_config.ts";
 import type { LayerWeights, ModelWeights } from "./ops.ts";
 import { type PackedTensor, packedTensors, readPacked } from "./packed_tensors.ts";
 import { quantize } from "./quantizer.ts";
-import type { MatrixSource } from "./resident.ts";
+import { kindOf, type MatrixSource } from "./resident.ts";
 import type { Tensor } from "./safetensors.ts";
 import { show } from "./safetensors_header.ts";
 import { quote } from "./strict_json.ts";
@@ -170,9 +170,7 @@ function matrixSource(reader: Reader, name: string, rows: number, cols: number):
   const matrix = reader.packed.get(name);
   if (matrix) {
     expectShape(name, [matrix.rows, matrix.cols], [rows, cols]);
-    const { format, group, scaleExponent, scaleFormat, factor } = matrix;
-    const kind = [format.name, group, scaleExponent, scaleFormat?.name, factor].join(" ");
-    return { rows, cols, kind, read: () => readPacked(matrix) };
+    return { rows, cols, kind: kindOf(matrix), read: () => readPacked(matrix) };
   }
   const tensor = floatTensor(reader, name, [rows, cols]);
   return { rows, cols, kind: tensor.dtype, read: () => readDense(tensor, rows, cols) };

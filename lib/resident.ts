@@ -14,7 +14,7 @@ import type { Device } from "./device.ts";
 import { f16Value, powerOfTwo } from "./float16.ts";
 import { allocate, type Gpu, upload, write } from "./launch.ts";
 import type { DenseMatrix, Matrix } from "./linear_reference.ts";
-import type { QuantizedMatrix } from "./pack.ts";
+import type { PackedShape, QuantizedMatrix } from "./pack.ts";
 import { largestCode, scaleFormatOf } from "./pack_scales.ts";
 import { scaleStart } from "./scale_format.ts";
 
@@ -49,6 +49,14 @@ export interface MatrixSource {
   /** Equal for matrices that may lie in one buffer: format, group and exponent, or dtype. */
   readonly kind: string;
   read(): Promise<Matrix>;
+}
+
+/** The kind of a matrix, for {@linkcode MatrixSource}: what the constants and the codebook of a slice come from. */
+export function kindOf(
+  matrix: PackedShape & Pick<QuantizedMatrix, "scaleExponent" | "factor">,
+): string {
+  const { format, group, scaleExponent, scaleFormat, factor } = matrix;
+  return [format.name, group, scaleExponent, scaleFormat?.name, factor].join(" ");
 }
 
 /** GPUBufferUsage.UNIFORM, which not every runtime has as a global. */

@@ -1,7 +1,7 @@
 /**
  * Whether a device computes, and right: a small dequantise-matmul whose answer is known exactly.
  *
- *   y = W x. W [5, 32] packed, x [32] whole numbers -> y [5]
+ *   y = W x. W [5, 32] packed, x [32] whole numbers -> y [5, 3], the others scales
  *
  * Every code stands in every row, once for each way of decoding (e2m1, e2m0, table); the scales are
  * small, large, at the edges of f16, and subnormal. Levels and x are such that each product and sum

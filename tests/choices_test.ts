@@ -68,6 +68,12 @@ const shapes: [string, Json, [string, string][], number][] = [
     1,
   ],
   [
+    "an answer that is the choice, and a number",
+    { question: "Q", choices: ["3", "4"], answer: "4" },
+    [["Q", " 3"], ["Q", " 4"]],
+    1,
+  ],
+  [
     "labels of one's own, as in ARC",
     { question: "Q", choices: { text: ["a", "b", "c"], label: ["1", "2", "3"] }, answerKey: "2" },
     [["Q", " a"], ["Q", " b"], ["Q", " c"]],

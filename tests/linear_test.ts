@@ -238,12 +238,10 @@ gpuTest("more rows than a dispatch axis holds", async (_, device) => {
 });
 
 gpuTest("W as f32 beyond one storage binding, of a matrix that fits one", async (_, device) => {
-  const q = weights(37, 200, "nf4-asym", 64);
-  const loaded = await linear.load(device, q);
+  const q = weights(37, 200, "nf4-asym", 64), loaded = await linear.load(device, q);
   const small = withBindings(device, 4 * 200 * 10 + 3);
   assert.deepEqual(await linear.dequantise(small, loaded), await linear.dequantise(device, q));
   loaded.free();
-  await dequantiseAgrees(small, q);
 });
 
 gpuTest("weights beyond one storage binding", async (gpu, device) => {

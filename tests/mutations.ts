@@ -212,7 +212,7 @@ export const MUTATIONS: Mutation[] = [
     strips("fp4-asym"),
   ],
   ["select(-scale.x, -scale.y, SCALING == 1u)", "-scale.x", strips("fp4-asym")],
-  ["weight(word, 0u, 13u, s)", "weight(word, 0u, 12u, s)", strips("fp4-asym")],
+  ["weight(word, 4u, 0u, s)", "weight(word, 4u, 1u, s)", strips("fp4-asym")],
   ["weight(word, 24u, 29u, s)", "weight(word, 25u, 29u, s)", strips("fp3-asym")],
   ["min(4u * unit + i, EIGHTS", "min(4u * unit, EIGHTS", dense("F16", 3)],
   ["(moved & select(0x01800000u", "(moved & select(0x01c00000u", narrowStrips("fp3-sym")],
@@ -223,7 +223,11 @@ export const MUTATIONS: Mutation[] = [
   ["i < 16u; i++) { levels", "i < 15u; i++) { levels", narrowStrips("nf4-sym")],
   // dequantise
   ["column / 16u % 2u == 1u", "column / 32u % 2u == 1u", dequantise],
-  ["whole_scales(row, column / GROUP)", "whole_scales(row, column / 32u)", dequantise],
+  [
+    "whole_scales(SKIP + row, column / GROUP)",
+    "whole_scales(SKIP + row, column / 32u)",
+    dequantise,
+  ],
   ["half += WORKGROUP * blocks.x", "half += ROWS * 2u * UNITS", longDequantise],
   ["column + 4u, weights.hi", "column + 4u, weights.lo", dequantise],
   // dense
@@ -245,7 +249,7 @@ export const MUTATIONS: Mutation[] = [
   ["return x[token * STRIDE + column]", "return x[token * COLS + column]", moments],
   ["32u * (tile / across)", "32u * (tile % across)", moments],
   ["token += 16u", "token += 17u", moments],
-  ["i / 32u, first_row + i % 32u", "i / 32u, first_row", moments],
+  ["i / 32u, FIRST_ROW + first_row + i % 32u", "i / 32u, first_row", moments],
   ["i / 32u, first_column", "i / 32u, first_row", moments],
   ["    workgroupBarrier();\n    for (var t", "    for (var t", moments],
   ["t < 16u; t++", "t < 15u; t++", moments],

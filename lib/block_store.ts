@@ -5,17 +5,20 @@
  *   PARENT/.NAME.blocks-KEY/      KEY: 16 hex digits of what the blocks depend on, hashed
  *     block-0.safetensors         packed matrices, changed vectors, and a report in the metadata
  *     blocks.json                 bytes and SHA-256 of each block's file, in order
+ *     running-HOST-PID            while a process is at work on it
  *
  * A block counts once blocks.json says so, and only if its file is still what was written. Stores of
- * the same NAME with another KEY are removed: they belong to other options, or another model.
+ * the same NAME with another KEY are removed, unless a process is at work on them: they belong to
+ * other options, or another model.
  *
  * @module
  */
 
 import { mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { widen } from "./float16.ts";
 import { fileChunks, hashChunks, type Hashed, sha256 } from "./hashed_file.ts";
+import { processTag, siblingPrefix, stateOf } from "./output_folder.ts";
 import { metadataRoom, type PackedFacts, packedMetadata, packedSources } from "./packed_tensors.ts";
 import { packedTensors, readPacked } from "./packed_tensors.ts";
 import type { QuantizedMatrix } from "./pack.ts";
@@ -39,11 +42,14 @@ export interface BlockStore<Report> {
   read(index: number): Promise<StoredBlock<Report>>;
   /** Adds the next block. */
   add(block: StoredBlock<Report>): Promise<void>;
+  /** Leaves it to be gone on with. */
+  release(): Promise<void>;
   /** Removes all of it. */
   remove(): Promise<void>;
 }
 
 const LIST = "blocks.json";
+const RUNNING = "running-";
 const REPORT = "report";
 /** Most bytes that a report takes, as JSON within JSON. */
 const REPORT_BYTES = 1 << 16;
@@ -54,14 +60,15 @@ export async function openBlockStore<Report>(
   key: string,
   log: (line: string) => void = () => {},
 ): Promise<BlockStore<Report>> {
-  const parent = dirname(resolve(out)), prefix = `.${basename(out)}.blocks-`;
+  const parent = dirname(resolve(out)), prefix = siblingPrefix(out, "blocks");
   const path = join(parent, prefix + sha256(key).slice(0, 16));
   for (const name of await readdir(parent)) {
     if (!name.startsWith(prefix) || join(parent, name) === path) continue;
-    await rm(join(parent, name), { recursive: true });
-    log(`removed ${quote(join(parent, name))}, blocks quantised with other options`);
+    await removeOther(join(parent, name), log);
   }
-  await mkdir(path, { recursive: true });
+  await begin(path, out);
+  const running = join(path, RUNNING + processTag());
+  await writeFile(running, "");
   const blocks = await soundBlocks(path);
   if (blocks.length > 0) log(`${blocks.length} blocks are quantised already, in ${quote(path)}`);
   return {
@@ -74,11 +81,48 @@ export async function openBlockStore<Report>(
       await writeFile(`${list}.new`, JSON.stringify(blocks));
       await rename(`${list}.new`, list);
     },
+    release: () => rm(running, { force: true }),
     async remove() {
       for (const name of await readdir(path)) await rm(join(path, name));
       await rmdir(path);
     },
   };
+}
+
+/** Removes a store of other options that nobody is at work on. */
+async function removeOther(path: string, log: (line: string) => void): Promise<void> {
+  if ((await runners(path)).some((state) => state !== "dead")) {
+    return log(`left ${quote(path)} alone: another run with other options is at work on it`);
+  }
+  await rm(path, { recursive: true });
+  log(`removed ${quote(path)}, blocks quantised with other options`);
+}
+
+/** Makes the folder of a store, or takes over that of a run that ended. */
+async function begin(path: string, out: string): Promise<void> {
+  await mkdir(path, { recursive: true }).catch((cause) => {
+    throw new Error(
+      `Cannot write ${quote(out)} as its parent must be writable: got ${cause.code}`,
+      { cause },
+    );
+  });
+  if ((await runners(path)).includes("alive")) {
+    throw new Error(
+      `Cannot write ${quote(out)} as one run at a time may be at work on it: got another, in ${
+        quote(path)
+      }`,
+    );
+  }
+  for (const name of await readdir(path)) {
+    if (name.startsWith(RUNNING)) await rm(join(path, name), { force: true });
+  }
+}
+
+/** Of each process but this one that says it is at work on a store, what is known of it. */
+async function runners(path: string) {
+  const names = await readdir(path).catch(() => [] as string[]);
+  return names.filter((name) => name.startsWith(RUNNING) && name !== RUNNING + processTag())
+    .map((name) => stateOf(name.slice(RUNNING.length)));
 }
 
 function fileName(index: number): string {

@@ -195,7 +195,7 @@ async function foldBlock(
     const matrices = layer[linear].parts.map(weightsOf);
     const { format, group } = recipeOf(job, layer[linear].parts[0].name);
     const { scales } = awqScales(matrices, h, { cols, format, group, magnitudes });
-    const site = { config, dtype: vectorDtype(checkpoint, at) };
+    const site = { config, dtype: vectorDtype(checkpoint, layer, linear, at) };
     foldScales(plain, linear, foldScales(layer, linear, scales, site), site);
   }
   return changedVectors(before, layer, at);
@@ -209,9 +209,20 @@ function canFold(layer: HostLayer, linear: LinearName, chosen: ReadonlySet<strin
   );
 }
 
-/** The dtype of a layer's gains and biases. */
-function vectorDtype({ tensors }: Checkpoint, at: number): FloatDtype {
-  return tensors.get(`model.layers.${at}.input_layernorm.weight`)!.dtype as FloatDtype;
+/** The dtype of what scales of a linear are folded into beside weights: a norm's gains, or a bias if there is one. */
+function vectorDtype(
+  { tensors }: Checkpoint,
+  layer: HostLayer,
+  linear: LinearName,
+  at: number,
+): FloatDtype {
+  const name = {
+    qkv: `model.layers.${at}.input_layernorm.weight`,
+    gateUp: `model.layers.${at}.post_attention_layernorm.weight`,
+    output: biasName(layer.qkv.parts.at(-1)!.name),
+    down: biasName(layer.gateUp.parts.at(-1)!.name),
+  }[linear];
+  return (tensors.get(name)?.dtype ?? "F32") as FloatDtype;
 }
 
 /** Gains and biases that are no longer those of before, by tensor name. */

@@ -102,7 +102,7 @@ export async function checkMatrix(
 export function worstOf(y: Float32Array, wanted: Float32Array, bound: Float64Array): number {
   let worst = 0;
   for (let i = 0; i < wanted.length; i++) {
-    const error = Math.abs(y[i] - wanted[i]);
+    const error = y[i] === wanted[i] ? 0 : Math.abs(y[i] - wanted[i]); // both may be infinite
     const ratio = error === 0 ? 0 : error / bound[i];
     if (!(ratio <= worst)) worst = Number.isFinite(ratio) ? ratio : NOT_FINITE;
   }

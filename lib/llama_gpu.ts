@@ -44,40 +44,47 @@ export async function loadOnGpu(
   expectFittingCache(gpu, config, options);
   const slices: Slice[] = [];
   const vectors: GPUBuffer[] = [];
+  const records = new Map<string, Promise<Program>>();
   const keep = (buffer: GPUBuffer) => (vectors.push(buffer), buffer);
   const vector = async (values: Float32Array) => keep(await upload(gpu, values));
-  const weights = await readInto<GpuWeight, GPUBuffer>({
-    vector,
-    async matrix(sources, bias) {
-      const own = await loadStack(device, sources);
-      slices.push(...own);
-      const rows = sources.reduce((sum, source) => sum + source.rows, 0);
-      return { rows, cols: sources[0].cols, slices: own, bias: bias && await vector(bias) };
-    },
-  });
-  const logitsFit = Math.floor(Math.min(LOGIT_BYTES, bindingBytes(gpu)) / (4 * config.vocab));
-  const capacity = Math.max(1, Math.min(CAPACITY, options.context, logitsFit));
-  if (options.tune) {
-    for (const tokens of [1, capacity]) await tune(device, slices, tokens, options.tune);
+  const close = () => {
+    freeAll(slices);
+    for (const buffer of vectors) buffer.destroy();
+    for (const made of records.values()) made.then(({ recorder }) => recorder.free(), () => {});
+  };
+  try {
+    const weights = await readInto<GpuWeight, GPUBuffer>({
+      vector,
+      async matrix(sources, bias) {
+        const own = await loadStack(device, sources);
+        slices.push(...own);
+        const rows = sources.reduce((sum, source) => sum + source.rows, 0);
+        return { rows, cols: sources[0].cols, slices: own, bias: bias && await vector(bias) };
+      },
+    });
+    const capacity = capacityOf(gpu, config, options);
+    if (options.tune) {
+      for (const tokens of [1, capacity]) await tune(device, slices, tokens, options.tune);
+    }
+    const state = await createState(device, config, options, capacity, keep);
+    const program = (kind: ProgramKind) => {
+      const known = records.get(kind) ?? record(state, weights, kind, capacity);
+      records.set(kind, known);
+      return known;
+    };
+    const one = await program("one");
+    const known = stats(config, options, weights, slices, one);
+    return { ...runs(state, program, keep), capacity, stats: known, close };
+  } catch (error) {
+    close();
+    throw error;
   }
-  const state = await createState(device, config, options, capacity, keep);
-  const records = new Map<string, Promise<Program>>();
-  const program = (kind: ProgramKind) => {
-    const known = records.get(kind) ?? record(state, weights, kind, capacity);
-    records.set(kind, known);
-    return known;
-  };
-  const one = await program("one");
-  return {
-    ...runs(state, program),
-    capacity,
-    stats: stats(config, options, weights, slices, one),
-    close() {
-      freeAll(slices);
-      for (const buffer of vectors) buffer.destroy();
-      for (const made of records.values()) made.then(({ recorder }) => recorder.free(), () => {});
-    },
-  };
+}
+
+/** Tokens in one run: as many as there are logits for, if all of them are asked for. */
+function capacityOf(gpu: Gpu, config: ModelConfig, { context }: RunnerOptions): number {
+  const logitsFit = Math.floor(Math.min(LOGIT_BYTES, bindingBytes(gpu)) / (4 * config.vocab));
+  return Math.max(1, Math.min(CAPACITY, context, logitsFit));
 }
 
 /** Bytes of the keys of a layer, or of its values. */
@@ -152,6 +159,7 @@ type Runs = Pick<Runner, "last" | "top" | "all" | "losses">;
 function runs(
   state: GpuState & { targets: GPUBuffer },
   program: (kind: ProgramKind) => Promise<Program>,
+  keep: (buffer: GPUBuffer) => GPUBuffer,
 ): Runs {
   const gpu = state.device.gpu!;
   const vocab = state.config.vocab;
@@ -162,7 +170,7 @@ function runs(
   };
   const lastProgram = (ids: ArrayLike<number>) => program(ids.length === 1 ? "one" : "last");
   const tops = new Map<string, Promise<{ dispatch: Dispatch; best: GPUBuffer }>>();
-  const lossRecord = lossOf(state, program);
+  const lossRecord = lossOf(state, program, keep);
   return {
     async last(ids, position) {
       const { dispatches, logits } = await lastProgram(ids);
@@ -173,7 +181,7 @@ function runs(
     async top(ids, position, k) {
       const { dispatches, logits } = await lastProgram(ids);
       const key = `${ids.length === 1} ${k}`;
-      if (!tops.has(key)) tops.set(key, topOf(state, logits, k));
+      if (!tops.has(key)) tops.set(key, topOf(state, keep(empty(gpu, 8 * k)), logits, k));
       const { dispatch, best } = await tops.get(key)!;
       await set(ids, position);
       await submit(gpu, [...dispatches, dispatch]);
@@ -197,9 +205,8 @@ function runs(
 }
 
 /** The kernel `top` over a program's logits. */
-async function topOf(state: GpuState, logits: GPUBuffer, k: number) {
+async function topOf(state: GpuState, best: GPUBuffer, logits: GPUBuffer, k: number) {
   const gpu = state.device.gpu!;
-  const best = empty(gpu, 8 * k);
   const constants = { VOCAB: state.config.vocab, K: k, WORKGROUP: lanes(state.device) };
   const launch = { constants, buffers: [logits, best], workgroups: 1 };
   const [dispatch] = await prepareAll(gpu, [{ name: "top", launch }]);
@@ -210,6 +217,7 @@ async function topOf(state: GpuState, logits: GPUBuffer, k: number) {
 function lossOf(
   state: GpuState & { targets: GPUBuffer },
   program: (kind: ProgramKind) => Promise<Program>,
+  keep: (buffer: GPUBuffer) => GPUBuffer,
 ) {
   const gpu = state.device.gpu!;
   const { vocab } = state.config;
@@ -217,7 +225,7 @@ function lossOf(
   const make = async () => {
     const { logits } = await program("all");
     const tokens = logits.size / (4 * vocab);
-    const loss = empty(gpu, 4 * tokens);
+    const loss = keep(empty(gpu, 4 * tokens));
     const launch = {
       constants: { VOCAB: vocab, WORKGROUP: lanes(state.device) },
       buffers: [logits, state.targets, loss, state.step],

@@ -46,6 +46,9 @@ export interface OutputFolder extends AsyncDisposable {
   abandon(): Promise<void>;
 }
 
+/** What file systems give a name. */
+const MOST_NAME_BYTES = 255;
+
 /** Partial folders of this process, for a second Ctrl-C. */
 const unfinished = new Set<string>();
 
@@ -57,6 +60,14 @@ export function abandonAllSync(): void {
 /** Checks that the folder may be written, without writing. Gives its real path. */
 export async function checkOutput(out: string, options: OutputOptions): Promise<string> {
   const path = await expectParent(resolve(out), out);
+  const nameBytes = new TextEncoder().encode(basename(path)).length;
+  if (nameBytes > MOST_NAME_BYTES) {
+    throw new Error(
+      `Cannot write ${
+        quote(out)
+      } as its name must have at most ${MOST_NAME_BYTES} bytes: got ${nameBytes}`,
+    );
+  }
   const found = await lstat(path).catch(() => null);
   for (const source of options.sources) await expectApart(path, source, out);
   if (found) await expectReplaceable(path, { out, found, force: options.force });
@@ -171,13 +182,18 @@ function hostTag(): string {
   return createHash("sha256").update(name).digest("hex").slice(0, 8);
 }
 
+/** HOST-PID of this process. */
+export function processTag(): string {
+  return `${hostTag()}-${process.pid}`;
+}
+
 function siblingName(path: string, kind: "partial" | "old"): string {
-  const tag = `${hostTag()}-${process.pid}-${randomBytes(4).toString("hex")}`;
+  const tag = `${processTag()}-${randomBytes(4).toString("hex")}`;
   return join(dirname(path), `${siblingPrefix(path, kind)}${tag}`);
 }
 
-/** A file's name has at most 255 bytes, so a long one is hashed. */
-function siblingPrefix(path: string, kind: "partial" | "old"): string {
+/** How a hidden sibling's name begins. A file's name has at most 255 bytes, so a long one is hashed. */
+export function siblingPrefix(path: string, kind: "partial" | "old" | "blocks"): string {
   const name = basename(path);
   const short = new TextEncoder().encode(name).length <= 200;
   return `.${short ? name : createHash("sha256").update(name).digest("hex")}.${kind}-`;
@@ -193,7 +209,7 @@ async function clearRemains(path: string, log: (line: string) => void = () => {}
     const kind = (["partial", "old"] as const).find((kind) =>
       name.startsWith(siblingPrefix(path, kind))
     );
-    if (!kind || !isOfDeadProcess(name.slice(siblingPrefix(path, kind).length))) continue;
+    if (!kind || stateOf(name.slice(siblingPrefix(path, kind).length)) !== "dead") continue;
     const remains = join(dirname(path), name);
     const taken = await lstat(path).then(() => true, absent);
     if (kind === "old" && !taken) {
@@ -207,10 +223,12 @@ async function clearRemains(path: string, log: (line: string) => void = () => {}
   return restored;
 }
 
-/** Reads HOST-PID-RANDOM. */
-function isOfDeadProcess(tag: string): boolean {
-  const [, host, pid] = /^([0-9a-f]{8})-(\d+)-[0-9a-f]{8}$/.exec(tag) ?? [];
-  return host === hostTag() && !isAlive(Number(pid));
+/** What is known of the process of a tag HOST-PID or HOST-PID-RANDOM; null where it is none. */
+export function stateOf(tag: string): "alive" | "dead" | "elsewhere" | null {
+  const [, host, pid] = /^([0-9a-f]{8})-(\d+)(?:-[0-9a-f]{8})?$/.exec(tag) ?? [];
+  if (host === undefined) return null;
+  if (host !== hostTag()) return "elsewhere";
+  return isAlive(Number(pid)) ? "alive" : "dead";
 }
 
 function isAlive(pid: number): boolean {

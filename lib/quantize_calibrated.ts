@@ -65,6 +65,8 @@ export interface CalibratedSummary extends QuantizeSummary {
 const WINDOWS = 128;
 /** Longest window unless told. */
 const CONTEXT = 2048;
+/** Names of what calibration sees; a head is rounded plainly. */
+const IN_BLOCK = /^model\.layers\.\d+\./;
 
 /**
  * Quantises a Hugging Face folder into the folder `out`, with a calibration text.
@@ -79,14 +81,12 @@ export async function quantizeCalibrated(
 ): Promise<CalibratedSummary> {
   const start = performance.now();
   const job = await prepareJob(model, options);
-  await checkOutput(out, { sources: [model], force: options.force, bytesWanted: 0 });
   const { checkpoint, config, chosen, recipes, format, group, windows } = job;
   const tokens = windows.reduce((sum, { length }) => sum + length, 0);
-  if (options.dryRun) {
-    const prepared = { matrices: new Map(), vectors: new Map(), recipes };
-    const summary = await quantizeCheckpoint(model, out, { ...options, prepared });
-    return { ...summary, tokens, reports: [] };
-  }
+  const nothing = { matrices: new Map(), vectors: new Map(), recipes };
+  const dry = { ...options, prepared: nothing, dryRun: true };
+  const planned = await quantizeCheckpoint(model, out, dry); // refuses what could not be written
+  if (options.dryRun) return { ...planned, tokens, reports: [] };
   const store = await openBlockStore<MatrixReport[]>(out, await keyOf(job, options), options.log);
   try {
     await calibrate({
@@ -126,6 +126,13 @@ async function prepareJob(model: string, options: CalibratedOptions) {
   refuseQuantized(checkpoint);
   const config = await openModelConfig(checkpoint);
   const chosen = chooseTensors(checkpoint, options);
+  if (![...chosen.keys()].some((name) => IN_BLOCK.test(name))) {
+    throw new RangeError(
+      `Cannot calibrate ${quote(model)} as a linear of a block must be chosen: got ${
+        [...chosen.keys()].slice(0, 3).map((name) => quote(name)).join(", ")
+      }`,
+    );
+  }
   const tokenizer = await openTokenizer(checkpoint.folder);
   requireTokenizerFor(tokenizer, config.vocab);
   const { context = Math.min(config.context, CONTEXT), windows: most = WINDOWS } = options;
@@ -203,6 +210,7 @@ async function keepOrRemove(
   { log = () => {} }: CalibratedOptions,
 ): Promise<void> {
   if (store.count() === 0) return await store.remove();
+  await store.release();
   log(
     `${store.count()} of ${layers} blocks are kept in ${
       quote(store.path)

@@ -120,12 +120,17 @@ export async function loadStack(
   if (sources.length > 1 && alike && inWords && rows <= fittingRows(gpu, first, tensors)) {
     return [await stack(gpu, first, sources, rows)];
   }
-  for (const source of sources) {
-    const loaded = await load(device, source === sources[0] ? first : await source.read());
-    slices.push(
-      ...loaded.slices.map((slice) => ({ ...slice, firstRow: firstRow + slice.firstRow })),
-    );
-    firstRow += source.rows;
+  try {
+    for (const source of sources) {
+      const loaded = await load(device, source === sources[0] ? first : await source.read());
+      slices.push(
+        ...loaded.slices.map((slice) => ({ ...slice, firstRow: firstRow + slice.firstRow })),
+      );
+      firstRow += source.rows;
+    }
+  } catch (error) {
+    freeAll(slices);
+    throw error;
   }
   return slices;
 }
@@ -141,16 +146,21 @@ async function stack(
     strides.map((stride) => allocate(gpu, Math.max(16, rows * stride))),
   );
   let row = 0, largestScale = 0, levels = byteLevels(gpu, first), whole = true;
-  for (const source of sources) {
-    const matrix = source === sources[0] ? first : await source.read();
-    const tensors = tensorsOf(matrix);
-    largestScale = Math.max(largestScale, largestScaleOf(gpu, matrix));
-    levels = commonByteLevels(levels, byteLevels(gpu, matrix));
-    whole &&= hasWholeZeros(matrix);
-    for (const [i, bytes] of tensors.entries()) {
-      await write(gpu, buffers[i], row * strides[i], bytes);
+  try {
+    for (const source of sources) {
+      const matrix = source === sources[0] ? first : await source.read();
+      const tensors = tensorsOf(matrix);
+      largestScale = Math.max(largestScale, largestScaleOf(gpu, matrix));
+      levels = commonByteLevels(levels, byteLevels(gpu, matrix));
+      whole &&= hasWholeZeros(matrix);
+      for (const [i, bytes] of tensors.entries()) {
+        await write(gpu, buffers[i], row * strides[i], bytes);
+      }
+      row += source.rows;
     }
-    row += source.rows;
+  } catch (error) {
+    for (const buffer of buffers) buffer.destroy();
+    throw error;
   }
   const known = { largestScale, byteLevels: levels, whole };
   return await sliceOf(gpu, first, { firstRow: 0, rows, buffers, ...known });

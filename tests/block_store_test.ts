@@ -1,9 +1,10 @@
 /** Claims about lib/block_store.ts. */
 import assert from "node:assert/strict";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openBlockStore } from "../lib/block_store.ts";
+import { processTag } from "../lib/output_folder.ts";
 import { quantize } from "../lib/quantizer.ts";
 import { inFolder } from "./made_checkpoints.ts";
 import { fill, normal } from "./random.ts";
@@ -62,4 +63,29 @@ test("another key begins anew, and says what it removed", () =>
     assert.match(lines[0], /^removed ".*\.out\.blocks-[0-9a-f]{16}", blocks quantised with other/);
     await other.remove();
     assert.deepEqual(await readdir(at()), []);
+  }));
+
+test("a store that a living process is at work on stays, and no second run takes it over", () =>
+  inFolder(async (at) => {
+    const [host] = processTag().split("-");
+    const running = (path: string, pid: number) => join(path, `running-${host}-${pid}`);
+    const store = await openBlockStore(at("out"), "key");
+    await store.add(block(1));
+    await store.release();
+    await writeFile(running(store.path, 1), "");
+    const lines: string[] = [];
+    const other = await openBlockStore(at("out"), "other", (line) => void lines.push(line));
+    assert.match(
+      lines.join(),
+      /^left ".*" alone: another run with other options is at work on it$/,
+    );
+    await assert.rejects(openBlockStore(at("out"), "key"), {
+      message:
+        `Cannot write "${at("out")}" as one run at a time may be at work on it: got another, ` +
+        `in "${store.path}"`,
+    });
+    await rename(running(store.path, 1), running(store.path, 2 ** 22 + 1)); // no process has that
+    assert.equal((await openBlockStore(at("out"), "key")).count(), 1);
+    await other.remove().catch(() => {});
+    assert.deepEqual((await readdir(at())).length, 1);
   }));

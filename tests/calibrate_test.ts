@@ -5,12 +5,14 @@ import { blocksOnCpu } from "../lib/block_inputs.ts";
 import type { BlockStore, StoredBlock } from "../lib/block_store.ts";
 import { calibrate, type MatrixReport, weightsOf } from "../lib/calibrate.ts";
 import { openCheckpoint } from "../lib/checkpoint.ts";
+import { type FloatDtype, narrow, widen } from "../lib/float16.ts";
 import { format as formatOf } from "../lib/format.ts";
 import { gptq } from "../lib/gptq.ts";
 import { openModelConfig } from "../lib/model_config.ts";
 import { embed } from "../lib/pointwise_reference.ts";
 import { quantize } from "../lib/quantizer.ts";
 import { refine } from "../lib/refinement.ts";
+import { writeSafetensors } from "../lib/safetensors_writer.ts";
 import { inFolder } from "./made_checkpoints.ts";
 import { madeLayer } from "./made_layers.ts";
 import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
@@ -23,6 +25,7 @@ function memory(): BlockStore<MatrixReport[]> & { blocks: StoredBlock<MatrixRepo
     blocks,
     count: () => blocks.length,
     read: (index) => Promise.resolve(blocks[index]),
+    release: () => Promise.resolve(),
     add: (block) => Promise.resolve(void blocks.push(block)),
     remove: () => Promise.resolve(),
   };
@@ -83,4 +86,27 @@ test("rtn through calibration is quantize()", () =>
     assert.deepEqual(store.blocks[1].matrices.get(name), q);
     const [report] = store.blocks[1].report;
     assert.equal(report.outputError, report.plainOutputError);
+  }));
+
+test("AWQ leaves gains and biases as their own dtypes hold them, also where those differ", () =>
+  inFolder(async (at) => {
+    const family = CONFIGS["qwen2, biases"], tensors = madeWeights(family, 1);
+    await writeModel(at("m"), family, new Map(), "F32");
+    const sources = [...tensors].map(([name, { shape, values }]) => {
+      const dtype = name.includes("input_layernorm") ? "F32" as const : "BF16" as const;
+      return { name, dtype, shape, bytes: () => narrow(values, dtype) };
+    });
+    await writeSafetensors(at("m", "model.safetensors"), sources, {});
+    const checkpoint = await openCheckpoint(at("m")), config = await openModelConfig(checkpoint);
+    const store = memory(), start = blocksOnCpu(config, 6);
+    const chosen = new Set([...tensors.keys()].filter((name) => /_proj\.weight$/.test(name)));
+    const how = { format, group: 16 as const, method: "awq" as const };
+    await calibrate({ ...how, checkpoint, config, chosen, windows, start, store });
+    const vectors = store.blocks.flatMap((block) => [...block.vectors]);
+    assert.ok(vectors.some(([name]) => name.includes("post_attention_layernorm")));
+    assert.ok(vectors.some(([name]) => name.includes(".bias")));
+    for (const [name, values] of vectors) {
+      const dtype = checkpoint.tensors.get(name)!.dtype as FloatDtype;
+      assert.deepEqual(widen(narrow(values, dtype), dtype), values, name);
+    }
   }));

@@ -39,6 +39,12 @@ test("NaN, infinity and a miss where the bound is 0 are the worst there is, as a
   }
 });
 
+test("infinity where the reference has it too is no error", () => {
+  const y = Float32Array.of(Infinity, -Infinity, 1);
+  assert.equal(worstOf(y, y.slice(), Float64Array.of(Infinity, Infinity, 1)), 0);
+  assert.ok(worstOf(y, y.map((value) => -value), Float64Array.of(1, 1, 1)) > 1);
+});
+
 test("a NaN is not forgotten by what comes after it", () => {
   const wanted = Float32Array.of(0, 0, 0);
   const y = Float32Array.of(NaN, 0.5, 0);

@@ -208,6 +208,17 @@ test("a folder that stepped aside for a killed run gets its name back", () =>
     assert.deepEqual((await readdir(at())).sort(), ["model", "out"]);
   }));
 
+test("names of more bytes than a file system gives are refused before anything is written", () =>
+  inFolder(async (at) => {
+    const options = { sources: [], bytesWanted: 0 };
+    const name = "ä".repeat(128), before = await readdir(at());
+    await assert.rejects(
+      createOutput(at(name), options),
+      /name must have at most 255 bytes: got 256$/,
+    );
+    assert.deepEqual(await readdir(at()), before);
+  }));
+
 test("names of 255 bytes work", () =>
   inFolder(async (at) => {
     const output = await createOutput(at("n".repeat(255)), wanted(at("model")));

@@ -26,7 +26,7 @@ const text = Array.from({ length: 200 }, () => "abcde"[Math.floor(5 * next())]).
 const base = { text, device, context: 16, format: "nf3-asym", group: 32 } as const;
 /** The made model, and what Deno and Bun both make of it. */
 const MODEL = "38630d2ad633eddac2b3adf35ab01dde874c8e2e176ebd559ba31ce3138334bf";
-const QUANTIZED = "20aceb9133a7f960231f913899e0483c0056c49722549daeb29b9b434d9366e7";
+const QUANTIZED = "939fc570c30130c7cfada4513d9f4f5a80ed508079c51dc33b2940656955ff3d";
 const calibrated = methods.filter((method) => method !== "rtn");
 
 for (const method of calibrated) {
@@ -203,6 +203,21 @@ testUnless(
       await writeTalkingModel(at("m"));
       const options = { ...base, method: "gptq" as const, ...stopAfter(1) };
       await assert.rejects(quantizeCalibrated(at("m"), at("q"), options));
+      assert.deepEqual(await readdir(at()), ["m"]);
+    }),
+);
+
+testUnless(
+  noPackage,
+  "what is in no block cannot be calibrated, and says so",
+  () =>
+    inFolder(async (at) => {
+      await writeTalkingModel(at("m"));
+      const options = { ...base, method: "gptq", include: ["model.embed_tokens.weight"] } as const;
+      await assert.rejects(
+        quantizeCalibrated(at("m"), at("q"), options),
+        /^RangeError: Cannot calibrate ".*" as a linear of a block must be chosen: got "model.embed/,
+      );
       assert.deepEqual(await readdir(at()), ["m"]);
     }),
 );

@@ -65,22 +65,36 @@ export async function chooseRecipes(
   const fixed = candidates.length === 1 && codebook !== "lloyd" &&
     candidates[0].scales.factor !== "tensor";
   if (fixed) return new Map([...chosen.keys()].map((name) => [name, candidates[0]]));
-  const sets = setsOf(chosen), recipes: Recipe[][] = [], costs: Option[][] = [];
+  const sets = setsOf(chosen);
+  const weights = sum([...chosen.values()].map(({ rows, cols }) => rows * cols));
+  let { recipes, costs } = await priced(sets, candidates, options);
+  let places = bits === undefined ? costs.map(leastLoss) : spend(costs, (bits + SLACK) * weights);
+  if (places === null) {
+    ({ recipes, costs } = await priced(sets, candidateRecipes(bits!, { cheaper: true }), options));
+    places = spend(costs, (bits! + SLACK) * weights) ?? refuseBudget(bits!, costs, weights);
+  }
+  return new Map(
+    sets.flatMap(({ names }, i) => names.map((name) => [name, recipes[i][places[i]]] as const)),
+  );
+}
+
+/** The recipes of each set that are worth it, and what they cost and lose. */
+async function priced(
+  sets: readonly TensorSet[],
+  candidates: readonly Recipe[],
+  { bits, codebook, signal, onSample }: RecipeOptions,
+): Promise<{ recipes: Recipe[][]; costs: Option[][] }> {
+  const recipes: Recipe[][] = [], costs: Option[][] = [];
   for (const set of sets) {
-    options.signal?.throwIfAborted();
-    options.onSample?.(set.names);
+    signal?.throwIfAborted();
+    onSample?.(set.names);
     const sample = await sampleOf(set);
     const all = [...promising(set, sample, sharingFactors(sample, candidates))];
     if (codebook === "lloyd") all.push(...fittedTo(sample, all, bits === undefined));
     recipes.push(all);
     costs.push(all.map((recipe) => optionOf(set, sample, recipe)));
   }
-  const weights = sum([...chosen.values()].map(({ rows, cols }) => rows * cols));
-  const places = bits === undefined ? costs.map(leastLoss) : spend(costs, (bits + SLACK) * weights);
-  if (places === null) refuseBudget(bits!, costs, weights);
-  return new Map(
-    sets.flatMap(({ names }, i) => names.map((name) => [name, recipes[i][places[i]]] as const)),
-  );
+  return { recipes, costs };
 }
 
 function candidatesOf(options: RecipeOptions): Recipe[] {

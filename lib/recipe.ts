@@ -79,9 +79,10 @@ const STORAGES = ["e1m3-row", "e2m2-row", "e1m3-tensor", "e2m2-tensor"];
 
 /**
  * Recipes for a budget of bits a weight: Lloyd books of 3 and 4 bits on groups of 16 to 128. Those that
- * are a bit above or below the budget, or below what any of them takes, are left out.
+ * are a bit above or below the budget, or below what any of them takes, are left out; with `cheaper`
+ * none below it, as rows that fill no unit take more bits than their recipe says.
  */
-export function candidateRecipes(bits: number): Recipe[] {
+export function candidateRecipes(bits: number, { cheaper = false } = {}): Recipe[] {
   const families = (group: number) => [`lloyd4g${group}-asym`, "lloyd3-asym"];
   const all = [32, 16, 64, 128].flatMap((group) =>
     families(group).flatMap((name) =>
@@ -97,5 +98,8 @@ export function candidateRecipes(bits: number): Recipe[] {
     format.bits + 2 * scales.bits / Number(group);
   const most = Math.max(...all.map(bitsOf)), least = Math.min(...all.map(bitsOf));
   const wanted = Math.max(least, Math.min(bits, most));
-  return all.filter((recipe) => Math.abs(bitsOf(recipe) - wanted) < 0.6);
+  return all.filter((recipe) => {
+    const above = bitsOf(recipe) - wanted;
+    return above < 0.6 && (cheaper || above > -0.6);
+  });
 }

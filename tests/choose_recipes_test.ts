@@ -7,7 +7,9 @@ import { chooseTensors } from "../lib/choose_tensors.ts";
 import { format } from "../lib/format.ts";
 import { storedBits } from "../lib/pack_scales.ts";
 import { recipeShape } from "../lib/recipe.ts";
+import { writeSafetensors } from "../lib/safetensors_writer.ts";
 import { scaleFormat } from "../lib/scale_format.ts";
+import { inFolder, weights as weightsOf } from "./made_checkpoints.ts";
 
 const folder = fileURLToPath(new URL("../examples/tiny-llama", import.meta.url));
 const checkpoint = await openCheckpoint(folder);
@@ -76,6 +78,19 @@ test("a budget that nothing keeps is refused, and told what would", async () => 
     message: /the bits a weight must be at least 3\.\d+ here: got 3$/,
   });
 });
+
+test("rows that fill no unit take more bits than recipes say, and a budget of those is kept all the same", () =>
+  inFolder(async (at) => {
+    await writeSafetensors(at("narrow.safetensors"), [weightsOf("a.weight", [64, 40])], {});
+    const narrow = chooseTensors(await openCheckpoint(at("narrow.safetensors")));
+    const how = { format: format("nf4-asym"), group: 128 } as const;
+    for (const bits of [5.2, 6, 7]) { // 64 columns are stored: a recipe of 3.25 bits takes 5.2
+      const recipes = await chooseRecipes(narrow, { ...how, bits });
+      const [[name, tensor]] = narrow;
+      const stored = storedBits(recipeShape(tensor, recipes.get(name)!)) / (64 * 40);
+      assert.ok(stored <= bits + 0.005, `${stored} for ${bits}`);
+    }
+  }));
 
 test("the free code of FP4 gets a value, and the error falls", async () => {
   const { recipes } = await choose({ format: format("fp4-asym"), codebook: "special" });

@@ -52,3 +52,35 @@ gpuTest("a context whose keys fit no binding is told how long it may be", async 
     /^RangeError: Cannot keep keys and values on this GPU, .* must be at most 75 tokens: got 256$/,
   );
 });
+
+gpuTest(
+  "a model that is closed, or is not loaded to its end, leaves no buffer",
+  async (gpu, device) => {
+    const live = new Set<GPUBuffer>();
+    const noting = new Proxy(gpu.device, {
+      get(target, key) {
+        const known = Reflect.get(target, key, target);
+        if (key !== "createBuffer") return typeof known === "function" ? known.bind(target) : known;
+        return (descriptor: GPUBufferDescriptor) => {
+          const buffer = target.createBuffer(descriptor);
+          live.add(buffer);
+          const destroy = buffer.destroy.bind(buffer);
+          buffer.destroy = () => void (live.delete(buffer), destroy());
+          return buffer;
+        };
+      },
+    });
+    const noted = { ...device, gpu: { ...gpu, device: noting } };
+    const model = await loadModel(noted, TINY);
+    await model.top([1, 2, 3], 2);
+    await model.losses([1, 2, 3]);
+    assert.ok(live.size > 20);
+    model.close();
+    await new Promise((resolve) => setTimeout(resolve));
+    assert.equal(live.size, 0);
+    const stop = new AbortController();
+    const onProgress = (done: number) => void (done >= 20 && stop.abort());
+    await assert.rejects(loadModel(noted, TINY, { signal: stop.signal, onProgress }));
+    assert.equal(live.size, 0);
+  },
+);

@@ -31,9 +31,12 @@ export function quantizedBy(config: Readonly<Record<string, Json>> | null): stri
   return null;
 }
 
-/** The text of a config (null: there was none) with `quantization_config` as its last entry. */
+/**
+ * The text of a config (null: there was none) with `quantization_config` as its last entry; one that
+ * is there already, which may say null, makes room for it.
+ */
 export function addQuantizationConfig(text: string | null, config: QuantizationConfig): string {
-  const whole = text ?? "{\n}\n";
+  const whole = text === null ? "{\n}\n" : removeQuantizationConfig(text);
   const end = whole.lastIndexOf("}");
   const before = whole.slice(0, end).trimEnd();
   const comma = before.endsWith("{") ? "" : ",";
@@ -42,13 +45,28 @@ export function addQuantizationConfig(text: string | null, config: QuantizationC
 
 /** The text without `quantization_config`; the very text it was put into, if we put it there. */
 export function removeQuantizationConfig(text: string): string {
-  const { [KEY]: entry, ...rest } = JSON.parse(text);
-  if (entry === undefined) return text;
-  for (const written of [`,${entryText(entry)}`, entryText(entry)]) {
-    const without = text.replace(written, () => "");
-    if (without !== text) return without;
+  const place = findEntry(text);
+  if (place === null) return text;
+  const [start, end] = place, isLast = text[end] === "}", isFirst = text[start - 1] === "{";
+  if (!isLast) return text.slice(0, start) + text.slice(end + 1); // with the comma behind it
+  const behind = text.slice(start, end).trimEnd().length + start;
+  return text.slice(0, isFirst ? start : start - 1) + text.slice(behind);
+}
+
+/** Where the entry of an object in JSON lies: behind the brace or comma before, up to the next. */
+function findEntry(text: string): [number, number] | null {
+  let depth = 0, start = 0, key: string | null = null;
+  for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]+|\\.)*"|[{}[\],]/g)) {
+    if (token.startsWith('"')) key ??= JSON.parse(token);
+    if (depth === 1 && (token === "," || token === "}")) {
+      if (key === KEY) return [start, index];
+      [start, key] = [index + 1, null];
+    }
+    if (token === "{" || token === "[") depth++;
+    if (token === "}" || token === "]") depth--;
+    if (depth === 1 && token === "{") start = index + 1;
   }
-  return `${JSON.stringify(rest, null, 2)}\n`;
+  return null;
 }
 
 function entryText(config: QuantizationConfig): string {

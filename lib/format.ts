@@ -130,12 +130,13 @@ function withSides(family: string): string[] {
  * ```
  */
 export function format(name: string): Format {
-  const [, family, side] = /^(.*)-(sym|asym)$/.exec(name.toLowerCase()) ?? [];
+  const lower = name.toLowerCase();
+  const [, family, side] = /^(.*)-(sym|asym)$/.exec(lower) ?? [];
   const symmetric = side === "sym";
   const grid = Object.hasOwn(GRIDS, family ?? "") ? GRIDS[family] : undefined;
-  if (grid?.unsigned && !symmetric) return build(name, "table", grid.unsigned, "zero-point");
-  if (grid) return build(name, grid.decode, grid.one, symmetric ? "one" : "two");
-  const special = /^(fp[34])([-+](?:\d+\.?\d*|\.\d+))$/.exec(family ?? "");
+  if (grid?.unsigned && !symmetric) return build(lower, "table", grid.unsigned, "zero-point");
+  if (grid) return build(lower, grid.decode, grid.one, symmetric ? "one" : "two");
+  const special = /^(fp[34])([-+](?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)$/.exec(family ?? "");
   if (special) return specialFormat(special[1], Number(special[2]), { symmetric });
   const float = /^e(\d)m(\d)$/.exec(family ?? "");
   if (float) return exMy(Number(float[1]), Number(float[2]), { symmetric });
@@ -145,7 +146,7 @@ export function format(name: string): Format {
     `Cannot read "${name}" as a format must be one of ${formatNames.join(", ")}, ` +
       `sf4|af4gN|bof4|bof4sgN|lloyd4gN|lloyd3|cubic4|cubic3-sym|asym, ` +
       `fp4+VALUE-sym|asym, eXmY-sym|asym or custom:NUMBERS-sym|asym` +
-      (isFamily ? `; did you mean "${name.toLowerCase()}-asym"?` : ""),
+      (isFamily ? `; did you mean "${lower}-asym"?` : ""),
   );
 }
 
@@ -263,7 +264,7 @@ function build(name: string, decode: Decode, table: readonly number[], scaling: 
     .sort((a, b) => levels[a] - levels[b]);
   const zeroCode = codes.find((code) => levels[code] === 0) ?? 0;
   return {
-    name: name.toLowerCase(),
+    name,
     bits,
     scaling,
     decode,

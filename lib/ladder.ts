@@ -167,6 +167,9 @@ function fittedScale(
 const LEAST_SHARE = 0.75;
 const MOST_SHARE = 1.6;
 
+/** A code that is this near to the wanted scale, as a share of it, is taken: others gain too little. */
+const FINE = 1 / 32;
+
 /** The code, among ascending scales from `first` on, at which the first `count` of x lose least. */
 export function searchCode(
   x: Float64Array,
@@ -175,7 +178,12 @@ export function searchCode(
   { scales, first, reaching }: { scales: Float64Array; first: number; reaching: number },
 ): number {
   if (scales.length > 16) { // too many to try them all
-    return nearestCode(scales, first, searchScale(x, count, ladder, reaching));
+    const wanted = searchScale(x, count, ladder, reaching);
+    const near = nearestCode(scales, first, wanted);
+    if (Math.abs(scales[near] - wanted) <= FINE * wanted) return near;
+    const far = scales[near] < wanted ? near + 1 : Math.max(near - 1, first);
+    const codes = [nearestCode(scales, first, reaching), near, far];
+    return leastCode(x, count, ladder, { scales, codes });
   }
   const middle = nearestCode(scales, first, reaching);
   const low = LEAST_SHARE * reaching, high = MOST_SHARE * reaching;
@@ -190,6 +198,17 @@ export function searchCode(
     }
   }
   return code;
+}
+
+/** The first of these codes at which x loses least. */
+function leastCode(
+  x: Float64Array,
+  count: number,
+  ladder: Ladder,
+  { scales, codes }: { scales: Float64Array; codes: readonly number[] },
+): number {
+  const errors = codes.map((code) => squaredError(x, count, ladder, scales[code]));
+  return codes[errors.reduce((best, error, i) => error < errors[best] ? i : best, 0)];
 }
 
 /** The place of the nearest of ascending numbers from `first` on, the lower of two. */

@@ -177,7 +177,7 @@ function readRope(config: Json, headDim: number, context: number): RopeConfig {
   const name = config.rope_scaling ? "rope_scaling" : "rope_parameters";
   const scaling = object(config, name);
   const nested = Object.entries(scaling).find(([, v]) =>
-    typeof v === "object" && !Array.isArray(v)
+    typeof v === "object" && v !== null && !Array.isArray(v)
   );
   if (nested) fail(`${name}.${nested[0]}`, "be the same for all layers", nested[1]);
   const kind = scaling.rope_type ?? scaling.type ?? "default";

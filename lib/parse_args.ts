@@ -22,7 +22,10 @@ export interface ParseOptions {
   readonly collect?: readonly string[];
   readonly alias?: Readonly<Record<string, string | readonly string[]>>;
   readonly default?: Readonly<Record<string, string | boolean>>;
-  /** Called for every word and every flag that is not listed; `false` leaves it out. */
+  /**
+   * Called for every word, every flag that is not listed, and every `boolean` one with a value that is
+   * neither true nor false, which std takes for true; `false` leaves it out.
+   */
   readonly unknown?: (arg: string, key?: string, value?: unknown) => unknown;
 }
 
@@ -66,9 +69,12 @@ export function parseArgs(args: readonly string[], options: ParseOptions = {}): 
   for (const token of tokens) {
     if (token.kind === "positional") addWord(parsed, token.value, options);
     if (token.kind !== "option") continue;
-    const known = strings.has(token.name) || booleans.has(token.name);
-    const value = booleans.has(token.name) ? token.value !== "false" : token.value ?? true;
-    const word = token.rawName.startsWith("--") ? token.rawName : given[token.index]; // "-abc" whole
+    const isBoolean = booleans.has(token.name);
+    const isOdd = isBoolean && ![undefined, "true", "false"].includes(token.value);
+    const known = strings.has(token.name) || (isBoolean && !isOdd);
+    const value = isBoolean ? token.value !== "false" : token.value ?? true;
+    const short = !token.rawName.startsWith("--"); // of "-abc" the whole is told
+    const word = short || isOdd ? given[token.index] : token.rawName;
     if (!known && options.unknown?.(word, token.name, value) === false) continue;
     if (!options.collect?.includes(token.name)) parsed[token.name] = value;
     else (parsed[token.name] as string[]).push(String(value));

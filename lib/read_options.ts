@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { constants, isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, resolve } from "node:path";
 import process from "node:process";
@@ -36,7 +37,7 @@ export function readFormat(name: string): Format {
   try {
     return formatOf(name);
   } catch (error) {
-    const hint = /^custom:|^e\d+m\d+-/.test(name) || oneLine(error).includes("did you mean")
+    const hint = /^custom:|^e\d+m\d+-/i.test(name) || oneLine(error).includes("did you mean")
       ? ""
       : `; did you mean ${quote(nearest(name, formatNames)!)}?`;
     throw new UsageError(oneLine(error) + hint, { cause: error });
@@ -124,7 +125,8 @@ export function readNumber(parsed: Args, flag: string, rule: NumberRule): number
   const { least, most = Number.MAX_SAFE_INTEGER, whole = true } = rule;
   const value = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(word) ? Number(word) : NaN;
   if (value >= least && value <= most && (!whole || Number.isInteger(value))) return value;
-  const range = rule.most === undefined ? `of at least ${least}` : `from ${least} to ${most}`;
+  const isOpen = rule.most === undefined && !(value > most);
+  const range = isOpen ? `of at least ${least}` : `from ${least} to ${most}`;
   throw new UsageError(
     `Cannot read ${quote(word)} as --${flag} must be a ${
       whole ? "whole number" : "number"
@@ -145,7 +147,7 @@ export function callersPath(path: string): string {
 /**
  * A text file.
  *
- * @throws {Error} if it cannot be read, or is no UTF-8
+ * @throws {Error} if it cannot be read, is no UTF-8, or is longer than a string can be
  */
 export async function readText(path: string): Promise<string> {
   const bytes = await readFile(path).catch((cause) => {
@@ -155,8 +157,9 @@ export async function readText(path: string): Promise<string> {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    throw new TypeError(`Cannot read ${quote(path)} as it must be UTF-8: got other bytes`, {
-      cause,
-    });
+    const fault = isUtf8(bytes)
+      ? `fit in a string of ${constants.MAX_STRING_LENGTH} characters: got ${bytes.length} bytes`
+      : "be UTF-8: got other bytes";
+    throw new TypeError(`Cannot read ${quote(path)} as it must ${fault}`, { cause });
   }
 }

@@ -6,6 +6,7 @@ import {
   quantizedBy,
   removeQuantizationConfig,
 } from "../lib/checkpoint_config.ts";
+import { parseStrictJson } from "../lib/strict_json.ts";
 
 const ours = { quant_method: "afpq", format: "nf4-asym", group: 128, layout: 1 } as const;
 
@@ -32,9 +33,28 @@ test("without a config the entry stands alone", () => {
   assert.deepEqual(JSON.parse(removeQuantizationConfig(added)), {});
 });
 
+const INNER = '{"x": {"quantization_config": null, "b": "}"}}';
+const empty: [string, string][] = [
+  ['{\n  "quantization_config": null,\n  "eps": 1e-05\n}\n', '{\n  "eps": 1e-05\n}\n'],
+  ['{"a": 1.0, "quantization_config" : null, "b": 2}', '{"a": 1.0, "b": 2}'],
+  ['{"a": 1.0,\n "quantization_config": null\n}', '{"a": 1.0\n}'],
+  ['{ "quantization_config": null }', "{ }"],
+  ['{"x": {"quantization_config": null, "b": "}"}, "quantization\\u005fconfig": null}', INNER],
+];
+
+for (const [text, without] of empty) {
+  test(`an entry that says null makes room for ours: ${JSON.stringify(text)}`, () => {
+    const added = addQuantizationConfig(text, ours);
+    parseStrictJson(new TextEncoder().encode(added)); // refuses a key that comes twice
+    assert.deepEqual(JSON.parse(added), { ...JSON.parse(text), quantization_config: ours });
+    assert.equal(removeQuantizationConfig(added), without);
+  });
+}
+
 test("an entry that someone wrote in another way is taken out by value", () => {
   const text = '{"quantization_config":{"quant_method":"gptq"},"a":1}';
   assert.deepEqual(JSON.parse(removeQuantizationConfig(text)), { a: 1 });
+  assert.equal(removeQuantizationConfig(text), '{"a":1}');
   assert.equal(removeQuantizationConfig('{"a": 1.0}'), '{"a": 1.0}');
 });
 

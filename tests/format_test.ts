@@ -23,6 +23,12 @@ test("format() gives custom and small-float formats back by their canonical name
   }
 });
 
+test("format() takes a name in any case for the same format", () => {
+  for (const name of [...formatNames, "fp4+5-asym", "e1m2-sym", "custom:-1,0,2e-3-asym"]) {
+    assert.deepEqual(format(name.toUpperCase()), format(name), name);
+  }
+});
+
 test("levels by code, grid and codes tell the same story", () => {
   for (const name of [...formatNames, "e1m1-sym", "custom:3,-1-asym"]) {
     const { levels, grid, codes, bits, zeroCode } = format(name);
@@ -78,6 +84,15 @@ test("fp4+5 is FP4 with one level more in place of -0, and so on", () => {
   for (const wrong of ["fp4+6-sym", "fp4-0-asym", "nf4+5-sym", "fp4+x-sym", "fp3+1e99-asym"]) {
     assert.throws(() => format(wrong), { name: "RangeError" }, wrong);
   }
+});
+
+test("a value that its name writes with an exponent is read again", () => {
+  for (const word of ["+0.0000001", "-1e-7", "+1e21", "-1E+21", "+2.5e0"]) {
+    const made = format(`fp4${word}-asym`);
+    assert.deepEqual(format(made.name), made);
+    assert.ok(made.grid.includes(Math.fround(Number(word))), made.name);
+  }
+  assert.equal(format("fp4+0.0000001-asym").name, "fp4+1e-7-asym");
 });
 
 test("specialFormats() gives what the free code of FP4 and FP3 may be, and nothing for others", () => {

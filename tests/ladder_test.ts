@@ -61,6 +61,18 @@ test("searchCode() finds a code that loses at most a hundredth more than the bes
   }
 });
 
+test("searchCode() among many codes, powers of two, finds the best of all", () => {
+  const ladder = ladderOf(LEVELS);
+  const scales = Float64Array.from({ length: 256 }, (_, code) => code && 2 ** (code - 127));
+  for (let seed = 1; seed <= 100; seed++) {
+    const { x, largest } = sizes(seed, 16);
+    const code = searchCode(x, 16, ladder, { scales, first: 1, reaching: largest });
+    const errors = [...scales].map((scale) => plainError(x, LEVELS, scale));
+    const least = Math.min(...errors);
+    assert.ok(errors[code] <= 1.02 * least, `${errors[code]} for ${least} of seed ${seed}`);
+  }
+});
+
 test("searchCode() takes the nearest code where none reaches the largest, or all far beyond", () => {
   const { x, largest } = sizes(1, 16), ladder = ladderOf(LEVELS);
   for (const [share, code] of [[0.1, 3], [5, 0]]) {

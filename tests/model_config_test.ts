@@ -120,6 +120,14 @@ test("llama3 scaling keeps short waves, stretches long ones, and blends between"
   assert.ok(between.length > 0 && between.every((i) => i > 20 && i < 45), `${between}`);
 });
 
+test("a field of rope_scaling that says null is absent", () => {
+  const rope_scaling = { rope_type: "linear", factor: 2, attention_factor: null, rope_theta: null };
+  const { rope } = readModelConfig({ ...LLAMA, rope_scaling });
+  assert.deepEqual([rope.kind, rope.factor, rope.theta], ["linear", 2, 10000]);
+  const perLayer = { ...LLAMA, rope_scaling: { full_attention: { rope_type: "default" } } };
+  assert.throws(() => readModelConfig(perLayer), /full_attention must be the same for all layers/);
+});
+
 test("newer configs keep theta and scaling in rope_parameters", () => {
   const rope_parameters = { rope_type: "linear", factor: 2, rope_theta: 500 };
   const { rope } = readModelConfig({ ...LLAMA, rope_parameters });

@@ -70,6 +70,22 @@ test("unknown() hears flags with their key and words without, and may leave them
   assert.deepEqual({ ...args }, { ...none, _: ["word"] });
 });
 
+test("unknown() hears a boolean with a value that is neither true nor false", () => {
+  for (const arg of ["--force=no", "--force=0", "--force=", "--force=False"]) {
+    const heard: unknown[][] = [];
+    const unknown = (...call: unknown[]) => heard.push(call) < 0;
+    assert.deepEqual({ ...parseArgs([arg, "--json=true"], { ...options, unknown }) }, {
+      ...none,
+      json: true,
+    });
+    assert.deepEqual(heard, [[arg, "force", true]]);
+  }
+  const refuse = () => assert.fail("called");
+  const args = ["--json=false", "--force=true", "--json"];
+  assert.equal(parseArgs(args.slice(0, 2), { ...options, unknown: refuse }).json, false);
+  assert.equal(parseArgs(args, { ...options, unknown: refuse }).json, true);
+});
+
 test("short flags run together are heard whole: -oOUT is not -o", () => {
   const heard: unknown[] = [];
   parseArgs(["-oout"], { ...options, unknown: (word) => heard.push(word) > 0 && false });

@@ -63,7 +63,7 @@ test("OUT has config with quantization_config, tokenizer and afpq.json, and noth
       quant_method: "afpq",
       format: "nf4-asym",
       group: "row",
-      layout: 1,
+      layout: 2,
     });
     assert.deepEqual((await readdir(at())).sort(), ["m", "q"]);
   }));

@@ -1,5 +1,7 @@
 /** Claims about lib/read_options.ts; formats and groups by tests/cli_test.ts. */
 import assert from "node:assert/strict";
+import { constants } from "node:buffer";
+import { truncate, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import {
   callersPath,
@@ -7,9 +9,12 @@ import {
   readNumber,
   readOneOf,
   readRecipe,
+  readText,
   UsageError,
 } from "../lib/read_options.ts";
 import { scaleFormat } from "../lib/scale_format.ts";
+import { inFolder } from "./made_checkpoints.ts";
+import { repeated, testUnless } from "./test_unless.ts";
 
 test("a number is read as it is written, and absent where its flag is", () => {
   const rule = { least: 0, whole: false };
@@ -27,7 +32,10 @@ test("what is no number of the kind is wrong usage, with the range", () => {
     [" 3", { least: 1 }, /got " 3"/],
     ["Infinity", { least: 1 }, /got "Infinity"/],
     ["2", { least: 0, most: 1, whole: false }, /a number from 0 to 1: got "2"/],
-    ["1e300", { least: 1 }, /at least 1/],
+    ["-1", { least: 0, whole: false }, /a number of at least 0: got "-1"$/],
+    ["1e308", { least: 0, whole: false }, /a number from 0 to 9007199254740991: got "1e308"$/],
+    ["1e300", { least: 1 }, /a whole number from 1 to 9007199254740991: got "1e300"$/],
+    ["1e999", { least: 1 }, /from 1 to 9007199254740991/],
   ];
   for (const [word, rule, says] of wrong) {
     const read = () => readNumber({ _: [], n: word }, "n", rule);
@@ -45,6 +53,29 @@ test("an absolute path is the caller's as it is, and a message becomes one line"
   assert.equal(callersPath("/a/b"), "/a/b");
   assert.equal(oneLine(new Error("a\n  b\r\nc")), "a b c");
 });
+
+test("a text file must be UTF-8", () =>
+  inFolder(async (at) => {
+    await writeFile(at("a"), "\ufeffä\n");
+    assert.equal(await readText(at("a")), "\ufeffä\n");
+    await writeFile(at("b"), Uint8Array.of(0x61, 0xff));
+    await assert.rejects(readText(at("b")), /must be UTF-8: got other bytes$/);
+    await assert.rejects(readText(at("c")), /must be a text file: got nothing there$/);
+  }));
+
+const most = constants.MAX_STRING_LENGTH;
+testUnless(
+  repeated ?? (most > 2 ** 30 ? "strings may be longer than a test's file" : null),
+  "a text file that is longer than a string can be is told by its size",
+  () =>
+    inFolder(async (at) => {
+      await writeFile(at("long"), "");
+      await truncate(at("long"), most + 1); // zeros are UTF-8, and take no room on most disks
+      await assert.rejects(readText(at("long")), {
+        message: RegExp(`must fit in a string of ${most} characters: got ${most + 1} bytes$`),
+      });
+    }),
+);
 
 test("a recipe: storage of scales, clip, codebook, or bits alone", () => {
   const scales = (word: string) => readRecipe({ _: [], scales: word }).scales;

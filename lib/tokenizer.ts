@@ -2,9 +2,9 @@
  * Text to token ids and back, by the tokenizer.json of a model: the seam to `@huggingface/tokenizers`.
  *
  * The package makes tokens; what it would leave to the runtime's own regular expressions (Split,
- * Replace) is done here by `pattern.ts`, within a budget, and so is what it leaves out of the format:
- * all five behaviours of Split, and Metaspace that splits. A text costs at most
- * 1,000,000 + 500 a character steps, whatever the file says.
+ * Replace) is done here by `pattern.ts`, within a budget: a text costs at most 1,000,000 + 500 a
+ * character steps, whatever the file says. What the package leaves out of the format, or takes for
+ * ASCII, is done in `tokenizer_parts.ts`.
  *
  * BOS: added where the post-processor of tokenizer.json puts a token before a text, and nowhere else;
  * `encode(text, { bos })` overrules that. Nothing is put behind a text. Control tokens that stand in a
@@ -97,8 +97,12 @@ interface RawTokenizer extends Parts {
 
 function tokenizerOf(file: TokenizerFile, raw: RawTokenizer, budget: Budget): Tokenizer {
   const { tokens, special, leading } = file;
-  const ids = new Map(Array.from(tokens, (token, id) => [token, id])); // tokens may have holes
-  const named = (key: string) => ids.get(tokenName(file.settings[key]) ?? undefined) ?? null;
+  const ids = new Map<string, number>();
+  tokens.forEach((token, id) => token !== undefined && ids.set(token, id)); // tokens may have holes
+  const named = (key: string) => {
+    const name = tokenName(file.settings[key]);
+    return name === null ? null : ids.get(name) ?? null;
+  };
   const bos = leading ?? named("bos_token");
   const decodeKnown = (list: number[]): string => {
     if (list.length === 0) return "";

@@ -52,6 +52,8 @@ const PARTS = {
   decoder: "ByteLevel WordPiece Metaspace BPEDecoder Sequence Replace Fuse Strip ByteFallback",
 };
 
+const BEHAVIORS = "Isolated Removed MergedWithPrevious MergedWithNext Contiguous";
+
 /** Where a Sequence keeps its parts. */
 const SEQUENCES = {
   normalizer: "normalizers",
@@ -117,9 +119,25 @@ function checkPart(check: Check, kind: keyof typeof PARTS, part: Json): void {
     for (const one of parts) checkPart(check, kind, one);
   }
   if (type === "Replace" || type === "Split") checkPattern(check, part);
+  if (type === "Split" || type === "Punctuation") {
+    requireOneOf(check, part, "behavior", BEHAVIORS);
+  } else if (type === "Metaspace") {
+    requireOneOf(check, part, "prepend_scheme", "always first never");
+    const { replacement = "\u2581" } = part;
+    if (typeof replacement !== "string" || [...replacement].length !== 1) {
+      refuse(check, "have a Metaspace that puts one character for a blank", told(replacement));
+    }
+  }
   if (type === "Prepend" && typeof part.prepend !== "string") {
     refuse(check, "say what a Prepend prepends", told(part.prepend));
   }
+}
+
+/** Refuses a word that is none of the known ones; it may be absent. */
+function requireOneOf(check: Check, part: JsonObject, key: string, known: string): void {
+  const word = part[key];
+  if (word === undefined || known.split(" ").includes(word as string)) return;
+  refuse(check, `have a ${part.type} with a known ${key}`, told(word));
 }
 
 function checkPattern(check: Check, { type, pattern, content }: JsonObject): void {
@@ -149,6 +167,7 @@ function modelTokens(check: Check, document: JsonObject): (string | undefined)[]
     tokens[id] = token;
   }
   if (model.type === "BPE") checkMerges(check, model.merges);
+  if (unigram && model.byte_fallback) checkBytes(check, tokens);
   if (Number(model.max_input_chars_per_word ?? 0) > 1000) {
     refuse(check, "have words of at most 1000 characters", told(model.max_input_chars_per_word));
   }
@@ -183,6 +202,19 @@ function checkMerges(check: Check, merges: Json | undefined): void {
   if (wrong !== undefined) refuse(check, "have merges of two tokens each", told(wrong));
 }
 
+/** How a vocabulary spells a byte. */
+export function byteToken(byte: number): string {
+  return `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
+}
+
+function checkBytes(check: Check, tokens: (string | undefined)[]): void {
+  const known = new Set(tokens);
+  const missing = Array.from({ length: 256 }, (_, byte) => byteToken(byte))
+    .find((token) => !known.has(token));
+  if (missing === undefined) return;
+  refuse(check, "have all 256 bytes as tokens to fall back to", `none for ${missing}`);
+}
+
 /** Puts the added tokens among the others. */
 function addedTokens(check: Check, document: JsonObject, tokens: (string | undefined)[]) {
   const list = document.added_tokens ??= [];
@@ -191,13 +223,16 @@ function addedTokens(check: Check, document: JsonObject, tokens: (string | undef
   }
   const [added, special] = [new Set<number>(), new Set<number>()];
   for (const token of list) {
-    const { id, content } = isObject(token) ? token : {};
+    const { id, content, single_word = false } = isObject(token) ? token : {};
     if (!isId(id) || typeof content !== "string" || content.length > MAX_ADDED_CHARACTERS) {
       refuse(
         check,
         `have added tokens of id and at most ${MAX_ADDED_CHARACTERS} characters`,
         told(token),
       );
+    }
+    if (single_word !== false) {
+      refuse(check, "have no added token that matches only a single_word", told(content));
     }
     if (tokens[id] === undefined) added.add(id);
     if ((token as JsonObject).special === true) special.add(id);

@@ -9,7 +9,10 @@
  *   MergedWithNext                          a  -b
  *   Contiguous          as Isolated, matches next to each other in one piece
  *
- * Also Metaspace, which by default cuts before each of its marks: the package only marks.
+ * Also what the package knows in part: Punctuation, which treats a match in the same five ways;
+ * Metaspace, which by default cuts before each of its marks, and decodes by its prepend_scheme;
+ * Unigram with byte_fallback, which spells in bytes what it has no token for; and pre-tokenizers of a
+ * fixed pattern, where words, blanks and digits are Unicode's, not JavaScript's `\w`, `\s` and `\d`.
  *
  * The package builds its parts without patterns, then their methods are replaced. The model gets
  * long words in pieces, cut where no merge reaches across: the tokens are the same, and a text that
@@ -19,7 +22,7 @@
  */
 import { type Budget, compilePattern, type Finder } from "./pattern.ts";
 import type { Json } from "./strict_json.ts";
-import { isObject, type JsonObject } from "./tokenizer_file.ts";
+import { byteToken, isObject, type JsonObject } from "./tokenizer_file.ts";
 
 /** What the package has built. */
 export interface Parts {
@@ -38,6 +41,7 @@ interface Part {
   pre_tokenize_text?(text: string, options?: Section): string[];
   decode_chain?(tokens: string[]): string[];
   text_decoder?: TextDecoder;
+  pattern?: RegExp;
 }
 
 /** Which stretch of the text this is; control tokens count. */
@@ -69,14 +73,23 @@ function withoutPatterns(part: Json): Json {
 /** Gives the parts that need it methods of our own, which draw on a budget. */
 export function takeOver(parts: Parts, document: JsonObject, budget: Budget): void {
   for (const kind of KINDS) takeOverPart(parts[kind], document[kind] ?? null, budget);
-  const { type, ignore_merges, end_of_word_suffix, continuing_subword_prefix, merges } = document
+  const { type, ignore_merges, end_of_word_suffix, continuing_subword_prefix, ...config } = document
     .model as JsonObject;
-  if (type !== "BPE" || ignore_merges || end_of_word_suffix || continuing_subword_prefix) return;
   const { model } = parts;
   const encode = model.encode.bind(model);
-  const cut = cutter(merges as (string | [string, string])[]);
+  if (type === "Unigram" && config.byte_fallback) {
+    const known = new Set((config.vocab as [string, number][]).map(([piece]) => piece));
+    model.encode = (words) =>
+      encode(words).flatMap((piece) => known.has(piece) ? piece : byteTokens(piece));
+  }
+  if (type !== "BPE" || ignore_merges || end_of_word_suffix || continuing_subword_prefix) return;
+  const cut = cutter(config.merges as (string | [string, string])[]);
   model.encode = (words) =>
     encode(words.flatMap((word) => word.length > LONG_WORD ? cut(word) : word));
+}
+
+function byteTokens(text: string): string[] {
+  return Array.from(new TextEncoder().encode(text), byteToken);
 }
 
 const LONG_WORD = 64;
@@ -118,11 +131,45 @@ function takeOverPart(part: Part | null, config: Json, budget: Budget): void {
     const put = (text: string) => replace(text, find(text), String(config.content));
     if (part.normalize) part.normalize = put;
     else part.decode_chain = (tokens) => tokens.map(put);
-  } else if (config.type === "Metaspace" && part.pre_tokenize_text) {
-    part.pre_tokenize_text = metaspace(config);
+  } else if (config.type === "Metaspace") {
+    if (part.pre_tokenize_text) part.pre_tokenize_text = metaspace(config);
+    else part.decode_chain = withoutMetaspace(config);
+  } else if (config.type === "Punctuation") {
+    const behavior = String(config.behavior ?? "Isolated");
+    part.pre_tokenize_text = (text) => split(text, punctuationOf(text), { behavior });
+  } else if (config.type === "ByteLevel" && part.pre_tokenize_text) {
+    part.pattern = GPT2;
+  } else if (part.pre_tokenize_text && Object.hasOwn(WORDS, String(config.type))) {
+    const words = WORDS[String(config.type)](config);
+    part.pre_tokenize_text = (text) => text.match(words) ?? [];
   } else if (config.type === "ByteFallback") {
     part.text_decoder = new TextDecoder("utf-8", { ignoreBOM: true }); // U+FEFF is a character
   }
+}
+
+const [WORD, BLANK] = ["\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}", "\\p{White_Space}"];
+const PUNCTUATION = "\\p{P}!-\\/:-@\\[-`\\{-~";
+
+const MARK = new RegExp(`[${PUNCTUATION}]`, "gu");
+
+/** How a ByteLevel cuts, for GPT-2 and its kin. */
+const GPT2 = new RegExp(
+  `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^${BLANK}\\p{L}\\p{N}]+|` +
+    `${BLANK}+(?!\\P{White_Space})|${BLANK}+`,
+  "gu",
+);
+
+/** Pre-tokenizers of a fixed pattern: what of a text they keep. */
+const WORDS: Record<string, (config: JsonObject) => RegExp> = {
+  Whitespace: () => new RegExp(`[${WORD}]+|[^${WORD}${BLANK}]+`, "gu"),
+  WhitespaceSplit: () => new RegExp(`[^${BLANK}]+`, "gu"),
+  BertPreTokenizer: () => new RegExp(`[^${BLANK}${PUNCTUATION}]+|[${PUNCTUATION}]`, "gu"),
+  Digits: ({ individual_digits }) => individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu,
+};
+
+/** Where a text has a mark, each by itself. */
+function punctuationOf(text: string): [number, number][] {
+  return Array.from(text.matchAll(MARK), ({ 0: mark, index }) => [index, index + mark.length]);
 }
 
 function finderOf({ pattern }: JsonObject, budget: Budget): Finder {
@@ -173,7 +220,7 @@ function joinPieces(pieces: { text: string; isMatch: boolean }[], behavior: stri
         ? piece.isMatch && !before
         : behavior === "MergedWithNext"
         ? before && !piece.isMatch
-        : behavior === "Contiguous" && before && piece.isMatch);
+        : behavior === "Contiguous" && before === piece.isMatch);
     if (joins) joined[joined.length - 1] += piece.text;
     else joined.push(piece.text);
   });
@@ -204,8 +251,7 @@ export function replace(
 
 /** Marks blanks, and the start where it shall; cuts before each mark unless told not to. */
 function metaspace(config: JsonObject): (text: string, options?: Section) => string[] {
-  const mark = typeof config.replacement === "string" ? config.replacement : "\u2581";
-  const scheme = config.prepend_scheme ?? (config.add_prefix_space === false ? "never" : "always");
+  const { mark, scheme } = marksOf(config);
   return (text, { section_index } = {}) => {
     const begins = scheme === "always" || (scheme === "first" && section_index === 0);
     const marked = text.replaceAll(" ", mark);
@@ -214,4 +260,16 @@ function metaspace(config: JsonObject): (text: string, options?: Section) => str
     const found = literalFinder(mark, { steps: 0 })(whole);
     return split(whole, found, { behavior: "MergedWithNext" });
   };
+}
+
+/** Blanks for the marks; those of the first token go, where one may have been put there. */
+function withoutMetaspace(config: JsonObject): (tokens: string[]) => string[] {
+  const { mark, scheme } = marksOf(config);
+  return (tokens) =>
+    tokens.map((token, i) => token.replaceAll(mark, i === 0 && scheme !== "never" ? "" : " "));
+}
+
+function marksOf({ replacement, prepend_scheme, add_prefix_space }: JsonObject) {
+  const mark = typeof replacement === "string" ? replacement : "\u2581";
+  return { mark, scheme: prepend_scheme ?? (add_prefix_space === false ? "never" : "always") };
 }

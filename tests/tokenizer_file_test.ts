@@ -96,6 +96,30 @@ const refused: Record<string, [Record<string, unknown>, RegExp]> = {
     { pre_tokenizer: { type: "Split", pattern: {} } },
     /give Split a pattern, .*: got \{\}$/,
   ],
+  "a Split of an unknown behavior": [
+    { pre_tokenizer: { type: "Split", pattern: { String: "a" }, behavior: "isolated" } },
+    /have a Split with a known behavior: got "isolated"$/,
+  ],
+  "a Punctuation of an unknown behavior": [
+    { pre_tokenizer: { type: "Punctuation", behavior: "Kept" } },
+    /have a Punctuation with a known behavior: got "Kept"$/,
+  ],
+  "a Metaspace of an unknown scheme": [
+    { decoder: { type: "Metaspace", prepend_scheme: "last" } },
+    /have a Metaspace with a known prepend_scheme: got "last"$/,
+  ],
+  "a Metaspace without a mark": [
+    { pre_tokenizer: { type: "Metaspace", replacement: "" } },
+    /a Metaspace that puts one character for a blank: got ""$/,
+  ],
+  "a Unigram that falls back to bytes it lacks": [
+    { model: { type: "Unigram", byte_fallback: true, vocab: [["<0x00>", 0], ["<0x02>", 0]] } },
+    /have all 256 bytes as tokens to fall back to: got none for <0x01>$/,
+  ],
+  "an added token that is a single word": [
+    { added_tokens: [{ id: 7, content: "bc", single_word: true }] },
+    /have no added token that matches only a single_word: got "bc"$/,
+  ],
   "an empty pattern": [
     { normalizer: { type: "Replace", pattern: { String: "" }, content: "a" } },
     /give Replace a pattern/,

@@ -1,6 +1,7 @@
 /** Claims about lib/tokenizer_parts.ts: how texts are cut and replaced, as the format has it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { byteToken } from "../lib/tokenizer_file.ts";
 import { cutter, replace, split } from "../lib/tokenizer_parts.ts";
 import { madeTokenizer, noPackage } from "./made_tokenizers.ts";
 import { uniform } from "./random.ts";
@@ -25,6 +26,11 @@ for (const [behavior, pieces] of Object.entries(behaviors)) {
 test("split() inverted keeps the matches where it would keep the rest", () => {
   const options = { behavior: "Removed", invert: true };
   assert.deepEqual(split("a-b", [[0, 1], [2, 3]], options), ["a", "b"]);
+});
+
+test("split() Contiguous joins what lies between matches too, as inverted it may", () => {
+  const options = { behavior: "Contiguous", invert: true };
+  assert.deepEqual(split("1 a", [[0, 1], [1, 2]], options), ["1 ", "a"]);
 });
 
 test("replace() puts its content in as it is", () => {
@@ -109,6 +115,72 @@ for (const [options, tokens] of metaspaces) {
     },
   );
 }
+
+/** Each: a pre-tokenizer, a text, and what Hugging Face's own tokenizers cut it into. */
+const cuts: [Record<string, unknown>, string, string[]][] = [
+  [{ type: "Whitespace" }, "café_1\u0085naïve!?\ufeff", ["café_1", "naïve", "!?\ufeff"]],
+  [{ type: "WhitespaceSplit" }, "a.b\u0085\ufeffc", ["a.b", "\ufeffc"]],
+  [{ type: "BertPreTokenizer" }, "né.\u0085$\ufeff", ["né", ".", "$", "\ufeff"]],
+  [{ type: "Digits", individual_digits: true }, "a12²३", ["a", "1", "2", "²", "३"]],
+  [{ type: "Digits", individual_digits: false }, "a12²३b", ["a", "12²३", "b"]],
+  [{ type: "Punctuation" }, "a..", ["a", ".", "."]],
+  [{ type: "Punctuation", behavior: "Isolated" }, "a—^b", ["a", "—", "^", "b"]],
+  [{ type: "Punctuation", behavior: "Removed" }, "a..b", ["a", "b"]],
+  [{ type: "Punctuation", behavior: "MergedWithPrevious" }, "a..b", ["a.", ".", "b"]],
+  [{ type: "Punctuation", behavior: "MergedWithNext" }, "a..b", ["a", ".", ".b"]],
+  [{ type: "Punctuation", behavior: "Contiguous" }, "a..b", ["a", "..", "b"]],
+];
+
+for (const [pre_tokenizer, text, pieces] of cuts) {
+  testUnless(noPackage, `${JSON.stringify(pre_tokenizer)} cuts as the original does`, async () => {
+    const vocab = Object.fromEntries(["?", ...new Set(pieces)].map((piece, id) => [piece, id]));
+    const model = { type: "WordLevel", unk_token: "?", vocab };
+    const tokenizer = await madeTokenizer({ pre_tokenizer, model });
+    assert.deepEqual(tokenizer.encode(text).map((id) => tokenizer.file.tokens[id]), pieces);
+  });
+}
+
+testUnless(noPackage, "a ByteLevel takes U+FEFF for no blank, and U+0085 for one", async () => {
+  const vocab = { "ï»¿!": 0, "Â\u0127": 1, "Â\u0127a": 2, "a": 3, "ï»¿": 4, "!": 5 };
+  const merges = ["ï »", "ï» ¿", "ï»¿ !", "Â \u0127", "Â\u0127 a"];
+  const pre_tokenizer = { type: "ByteLevel", add_prefix_space: false, use_regex: true };
+  const tokenizer = await madeTokenizer({ pre_tokenizer, model: { type: "BPE", vocab, merges } });
+  assert.deepEqual(tokenizer.encode("\ufeff!\u0085a"), [0, 1, 3]);
+});
+
+/** Each: a decoder, and the texts of "_ a" and of "__a a_". */
+const unmarked: [Record<string, unknown>, [string, string]][] = [
+  [{}, ["a", "aa "]],
+  [{ prepend_scheme: "first" }, ["a", "aa "]],
+  [{ prepend_scheme: "never" }, [" a", "  aa "]],
+  [{ add_prefix_space: false }, [" a", "  aa "]],
+];
+
+for (const [options, texts] of unmarked) {
+  testUnless(
+    noPackage,
+    `Metaspace ${JSON.stringify(options)} decodes "_ a" to ${JSON.stringify(texts[0])}`,
+    async () => {
+      const tokenizer = await madeTokenizer({
+        model: { type: "BPE", vocab: { a: 0, _: 1, "__a": 2, "a_": 3 }, merges: [] },
+        decoder: { type: "Metaspace", replacement: "_", ...options },
+      });
+      assert.deepEqual([tokenizer.decode([1, 0]), tokenizer.decode([2, 3])], texts);
+      const next = tokenizer.stream();
+      assert.equal([2, 3, null].map((id) => next(id)).join(""), texts[1]);
+    },
+  );
+}
+
+testUnless(noPackage, "a Unigram that falls back to bytes has them for what it lacks", async () => {
+  const bytes = Array.from({ length: 256 }, (_, byte) => [byteToken(byte), -15]);
+  const vocab = [["<unk>", 0], ["a", -1], ["é😀", -3], ...bytes];
+  const model = { type: "Unigram", unk_id: 0, byte_fallback: true, vocab };
+  const tokenizer = await madeTokenizer({ model, decoder: { type: "ByteFallback" } });
+  assert.deepEqual(tokenizer.encode("aé"), [1, 3 + 0xc3, 3 + 0xa9]);
+  assert.deepEqual(tokenizer.encode("é😀a"), [2, 1]);
+  assert.equal(tokenizer.decode(tokenizer.encode("ü€a")), "ü€a");
+});
 
 /** Splits of byte-level tokenizers: one digit at a time in Qwen's, up to three in LLaMA-3's. */
 const splits = { "Qwen2, 2.5 and 3": "\\p{N}", "LLaMA-3": "\\p{N}{1,3}" };

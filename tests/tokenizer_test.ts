@@ -267,6 +267,12 @@ testUnless(
   },
 );
 
+testUnless(noPackage, "a gap is no BOS and no EOS where none is named", async () => {
+  const vocab = { a: 0, b: 1, c: 3 };
+  const tokenizer = await madeTokenizer({ model: { type: "BPE", vocab, merges: [] } }, {});
+  assert.deepEqual([tokenizer.bos, tokenizer.eos, tokenizer.vocabSize], [null, null, 4]);
+});
+
 testUnless(noPackage, "ids may leave a gap, which is no token", async () => {
   const tokenizer = await madeTokenizer({
     added_tokens: [{ id: 9, content: "<s>", special: true }],

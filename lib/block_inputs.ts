@@ -8,7 +8,8 @@
  *   largest [cols]   max over tokens of |x|
  *
  * In memory are the block, one H, and the windows' hidden states with what the next linear is given.
- * Here in plain TypeScript, in f64; block_inputs_gpu.ts does the same on a GPU, in f32.
+ * Here in plain TypeScript, in f64, the event loop turning after each window; block_inputs_gpu.ts
+ * does the same on a GPU, in f32.
  *
  * @module
  */
@@ -17,6 +18,7 @@ import { type CpuWeight, createCpuOps } from "./cpu_ops.ts";
 import { gram, largest } from "./gram_reference.ts";
 import { type ModelConfig, rotationTable } from "./model_config.ts";
 import { layerSteps, type LayerWeights, type LinearName } from "./ops.ts";
+import { eventLoop } from "./waiting.ts";
 
 /** What is known of the inputs of a linear. */
 export interface InputMoments {
@@ -57,13 +59,20 @@ export function blocksOnCpu(config: ModelConfig, context: number): StartBlock {
     const hidden = windows.map((x) => x.slice());
     const runs = hidden.map((x) => layerSteps(ops, layer, 0, x));
     return Promise.resolve({
-      moments(linear: LinearName) {
-        const inputs = runs.map((run) => expectStep(run.next().value, linear));
-        return Promise.resolve(momentsOf(inputs, layer[linear].parts[0].cols));
+      async moments(linear: LinearName) {
+        const inputs = [];
+        for (const run of runs) {
+          inputs.push(expectStep(run.next().value, linear));
+          await eventLoop();
+        }
+        return await momentsOf(inputs, layer[linear].parts[0].cols);
       },
-      finish() {
-        for (const run of runs) for (const _ of run);
-        return Promise.resolve(hidden);
+      async finish() {
+        for (const run of runs) {
+          for (const _ of run) await eventLoop();
+          await eventLoop();
+        }
+        return hidden;
       },
     });
   };
@@ -75,13 +84,14 @@ function expectStep(step: { linear: LinearName; input: Float32Array } | void, li
 }
 
 /** Moments of inputs [tokens, cols], all windows of them. */
-function momentsOf(inputs: readonly Float32Array[], cols: number): InputMoments {
+async function momentsOf(inputs: readonly Float32Array[], cols: number): Promise<InputMoments> {
   const h = new Float64Array(cols * cols), most = new Float64Array(cols);
   let tokens = 0;
   for (const x of inputs) {
     gram(h, x, cols);
     largest(most, x);
     tokens += x.length / cols;
+    await eventLoop();
   }
   for (let i = 0; i < h.length; i++) h[i] /= tokens;
   return { cols, tokens, h, largest: most };

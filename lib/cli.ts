@@ -132,6 +132,7 @@ async function run(name: CommandName, parsed: Args): Promise<number> {
     color: !readEnvironment("NO_COLOR"),
   });
   const stop = catchSignals();
+  const out = createTeller();
   try {
     const result = await act({
       signal: stop.signal,
@@ -142,9 +143,10 @@ async function run(name: CommandName, parsed: Args): Promise<number> {
       },
       onText: (piece) => {
         progress.finish();
-        if (!parsed.json) print(piece.replace(/[^\n\t]+/g, printable));
+        if (!parsed.json) out.tell(piece.replace(/[^\n\t]+/g, printable));
       },
     });
+    await out.end();
     progress.finish();
     const code = await show(result, parsed);
     return result.stopped ? stop.exitCode() : code;
@@ -295,10 +297,34 @@ function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** Writes to stdout and waits until it is taken; a reader that has gone away is no error. */
-function print(output: string): Promise<0> {
+/** Prints without waiting; what could not be printed is thrown at the next piece or at the end. */
+function createTeller() {
+  let written: Promise<unknown> = Promise.resolve();
+  let lost: unknown;
+  const tell = (piece: string) => {
+    if (lost !== undefined) throw lost;
+    written = print(piece).catch((error) => lost ??= error);
+  };
+  const end = async () => {
+    await written;
+    if (lost !== undefined) throw lost;
+  };
+  return { tell, end };
+}
+
+/**
+ * Writes to stdout and waits until it is taken; a reader that has gone away is no error. Bun gives
+ * errors to the callback, Deno may throw them at once.
+ */
+async function print(output: string): Promise<0> {
   if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
-  return new Promise((done) => process.stdout.write(output, () => done(0)));
+  const error = await new Promise<Error | null | undefined>((done) => {
+    process.stdout.write(output, done);
+  }).catch((error) => error);
+  if (!error || error.code === "EPIPE") return 0;
+  throw new Error(`Cannot print as stdout must take all: got ${error.code ?? oneLine(error)}`, {
+    cause: error,
+  });
 }
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

@@ -184,12 +184,13 @@ const generate: CommandUsage = {
   help: `afpq generate MODEL --prompt TEXT [--tokens 64]
 
 MODEL is a Hugging Face folder, dense or quantised by afpq. The text comes as it is written. Without
---temperature the likeliest token is taken; the first step whose two likeliest differ by less than
-1e-3, and may differ on another device, is told on stderr.
+--temperature, --top-p, --top-k and --seed the likeliest token is taken; the first step whose two
+likeliest differ by less than 1e-3, and may differ on another device, is told on stderr.
 
   --prompt TEXT      what to write on from
   --tokens N         most tokens to write; 64 unless told
-  --temperature T    sample, logits divided by T
+  --temperature T    sample, logits divided by T; 1 unless told, where one of the next three is
+                     given; 0 takes the likeliest token whatever else is
   --top-p P          sample among the likeliest tokens that make up P
   --top-k K          sample among the K likeliest tokens
   --seed N           of the samples; 0 unless told

@@ -20,7 +20,7 @@ import { deviceFacts, deviceText } from "./device_facts.ts";
 import { complete, type Generated, type GenerateOptions, warmUp } from "./generate.ts";
 import type { LanguageModel } from "./llama.ts";
 import type { Args } from "./parse_args.ts";
-import { readNumber, text } from "./read_options.ts";
+import { readNumber, text, UsageError } from "./read_options.ts";
 import { told } from "./report.ts";
 import { createSampler, type SamplerOptions } from "./sampling.ts";
 import { quote } from "./strict_json.ts";
@@ -46,6 +46,10 @@ export function readGenerateOptions(parsed: Args): GenerateCommandOptions {
     topK: readNumber(parsed, "top-k", { least: 1 }),
     seed: readNumber(parsed, "seed", { least: 0 }),
   };
+  if (sampling.topP === 0) {
+    const word = quote(text(parsed["top-p"])!);
+    throw new UsageError(`Cannot read ${word} as --top-p must be a number above 0: got ${word}`);
+  }
   const given = Object.fromEntries(Object.entries(sampling).filter(([, v]) => v !== undefined));
   const greedy = sampling.temperature === 0 || Object.keys(given).length === 0;
   return {

@@ -15,6 +15,7 @@
  */
 import type { ChoiceItem, ChoiceOption } from "./choices.ts";
 import { type Estimate, estimate, meanOf, perplexityOf } from "./statistics.ts";
+import { quote } from "./strict_json.ts";
 import type { TextWindows } from "./text_windows.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -113,7 +114,8 @@ export interface EvaluateChoicesOptions extends EvaluateOptions {
 /**
  * Asks a model questions.
  *
- * @throws {RangeError} on a loss that is no number, naming the question.
+ * @throws {RangeError} on a loss that is no number, or an option that no token stands before, naming
+ * the question.
  */
 export async function evaluateChoices(
   scorer: Scorer,
@@ -126,8 +128,9 @@ export async function evaluateChoices(
   const rightAsSummed: number[] = [];
   for (const [i, item] of items.entries()) {
     signal?.throwIfAborted();
-    const scores = await scoreItem(scorer, tokenizer, item, context);
-    for (const { sum } of scores) requireNumber(sum, `question ${i + 1}`);
+    const what = `question ${i + 1}`;
+    const scores = await scoreItem(scorer, tokenizer, item, { context, what });
+    for (const { sum } of scores) requireNumber(sum, what);
     const isRight = (values: number[]) => Number(indexOfMost(values) === item.answer);
     right.push(isRight(scores.map(({ sum, length }) => item.byLength ? sum / length : sum)));
     rightAsSummed.push(isRight(scores.map(({ sum }) => sum)));
@@ -170,9 +173,17 @@ async function scoreItem(
   scorer: Scorer,
   tokenizer: Pick<Tokenizer, "encode">,
   item: ChoiceItem,
-  context: number,
+  { context, what }: { context: number; what: string },
 ): Promise<Score[]> {
   let pairs = item.options.map((option) => encodePair(tokenizer, option));
+  for (const [i, { begin }] of pairs.entries()) {
+    if (begin > 0) continue;
+    throw new RangeError(
+      `Cannot score ${what} as a token must stand before each option: got none before ${
+        quote(item.options[i].continuation)
+      }`,
+    );
+  }
   for (let less = item.shorter(); less !== null; less = less.shorter()) {
     if (pairs.every(({ ids }) => ids.length <= context)) break;
     pairs = less.options.map((option) => encodePair(tokenizer, option));
@@ -192,7 +203,7 @@ interface Pair {
 function encodePair(tokenizer: Pick<Tokenizer, "encode">, option: ChoiceOption): Pair {
   const ids = tokenizer.encode(option.context + option.continuation);
   const before = tokenizer.encode(option.context).length;
-  return { ids, begin: Math.max(1, Math.min(before, ids.length - 1)) };
+  return { ids, begin: Math.min(before, ids.length - 1) };
 }
 
 /** The end of a pair that is longer than the context. */

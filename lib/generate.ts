@@ -13,9 +13,10 @@
  * @module
  */
 
-import { setImmediate } from "node:timers";
 import type { LanguageModel } from "./llama.ts";
+import { largest } from "./sampling.ts";
 import type { Tokenizer, TokenStream } from "./tokenizer.ts";
+import { eventLoop } from "./waiting.ts";
 
 /** Options of {@linkcode generate}. */
 export interface GenerateOptions {
@@ -63,7 +64,8 @@ const NEAR = 1e-3;
 /**
  * Continues a prompt, ids [n], from an empty cache: yields a step a token, returns the whole.
  *
- * @throws {RangeError} if the prompt is empty, longer than the context or of ids that the model has not
+ * @throws {RangeError} if the prompt is empty, longer than the context or of ids that the model has
+ * not, or if logits are no numbers
  *
  * @example
  * ```ts
@@ -151,17 +153,19 @@ export async function complete(
 
 /**
  * Runs what `generate` will run, on two tokens, and forgets them: kernels are made now, so that the
- * rates of the text that follows are those of running alone.
+ * rates of the text that follows are those of running alone. `choose` is not asked, so that a sampler
+ * draws what it would have drawn.
  */
 export async function warmUp(
   model: LanguageModel,
   prompt: ArrayLike<number>,
   options: GenerateOptions = {},
 ): Promise<void> {
+  const how = options.choose ? { ...options, choose: () => 0 } : options;
   model.reset();
-  if (prompt.length > 1) await ask(model, [prompt[0], prompt[1]], options);
+  if (prompt.length > 1) await ask(model, [prompt[0], prompt[1]], how);
   model.reset();
-  if (options.tokens !== 1 || prompt.length === 1) await ask(model, [prompt[0]], options);
+  if (options.tokens !== 1 || prompt.length === 1) await ask(model, [prompt[0]], how);
   model.reset();
 }
 
@@ -179,17 +183,12 @@ async function ask(
   ids: ArrayLike<number>,
   { choose, candidates }: GenerateOptions,
 ): Promise<{ id: number; other: number; difference: number }> {
-  if (choose) {
-    const all = { other: NaN, difference: Infinity };
-    if (candidates === undefined) return { id: choose(await model.logits(ids)), ...all };
-    const few = await model.top(ids, candidates);
-    return { id: few.ids[choose(few.logits)], ...all };
-  }
-  const { ids: [id, other], logits } = await model.top(ids, 2);
-  return { id, other, difference: logits[0] - logits[1] };
-}
-
-/** Lets signals and output through, which a model in plain TypeScript would hold up. */
-function eventLoop(): Promise<void> {
-  return new Promise((resume) => setImmediate(resume));
+  const alone = { other: NaN, difference: Infinity };
+  if (choose && candidates === undefined) return { id: choose(await model.logits(ids)), ...alone };
+  const few = await model.top(ids, choose ? candidates! : 2);
+  // where logits are no numbers a GPU finds fewer than it was asked for, and gives ids that are none
+  const logits = few.logits.map((logit, i) => few.ids[i] >= model.config.vocab ? NaN : logit);
+  if (choose) return { id: few.ids[choose(logits)], ...alone };
+  const best = largest(logits);
+  return { id: few.ids[best], other: few.ids[1], difference: logits[0] - logits[1] };
 }

@@ -1,17 +1,19 @@
 /**
- * A LLaMA-family model in plain TypeScript: slow, exact, and everywhere.
+ * A LLaMA-family model in plain TypeScript: slow, exact, and everywhere. The event loop turns before
+ * each linear, so that signals get through; runs may overlap as far as their positions may.
  *
  * @module
  */
 
-import { type CpuState, type CpuWeight, createCpuOps } from "./cpu_ops.ts";
+import { type CpuWeight, createCpuOps } from "./cpu_ops.ts";
 import type { Device } from "./device.ts";
 import type { Matrix } from "./linear_reference.ts";
 import { type ModelConfig, rotationTable } from "./model_config.ts";
-import { forward, type ModelWeights, type Ops } from "./ops.ts";
+import { forwardSteps, type ModelWeights, type Ops } from "./ops.ts";
 import type { WeightKeeper } from "./model.ts";
 import { tokenLoss, top } from "./pointwise_reference.ts";
 import type { ReadInto, Runner, RunnerOptions } from "./runner.ts";
+import { eventLoop } from "./waiting.ts";
 
 /** Loads the weights into host memory. */
 export async function loadOnCpu(
@@ -43,18 +45,16 @@ export function createCpuRunner(
   change = (ops: HostOps): HostOps => ops,
 ): Runner {
   const weightBytes = bytesOf(weights);
-  const row = config.kvHeads * config.headDim;
-  const caches = Array.from({ length: config.layers }, () => ({
-    keys: new Float32Array(context * row),
-    values: new Float32Array(context * row),
-    f16: kvF16,
-  }));
-  const rotations = rotationTable(config, context);
-  const state: CpuState = { config, caches, rotations, ids: [], position: 0 };
-  const ops = change(createCpuOps(state));
-  const run = (ids: ArrayLike<number>, position: number, last: boolean) => {
-    Object.assign(state, { ids, position });
-    return forward(ops, weights, { last });
+  const cacheBytesPerPosition = config.layers * 2 * config.kvHeads * config.headDim * 4;
+  const positions = emptyPositions(config, context, kvF16, cacheBytesPerPosition);
+  const run = async (ids: ArrayLike<number>, position: number, last: boolean) => {
+    const ops = change(createCpuOps({ config, ...positions, ids, position }));
+    const steps = forwardSteps(ops, weights, { last });
+    while (true) {
+      const { done, value } = steps.next();
+      if (done) return value;
+      await eventLoop();
+    }
   };
   return {
     capacity: 256,
@@ -62,19 +62,37 @@ export function createCpuRunner(
       weightBytes,
       dispatchesPerToken: 0,
       bytesPerToken: weightBytes,
-      cacheBytesPerPosition: config.layers * 2 * row * 4,
+      cacheBytesPerPosition,
     },
-    last: (ids, position) => Promise.resolve(run(ids, position, true)),
-    top(ids, position, k) {
-      const logits = run(ids, position, true);
+    last: (ids, position) => run(ids, position, true),
+    async top(ids, position, k) {
+      const logits = await run(ids, position, true);
       const best = top(logits, k);
-      return Promise.resolve({ ids: best, logits: Float32Array.from(best, (id) => logits[id]) });
+      return { ids: best, logits: Float32Array.from(best, (id) => logits[id]) };
     },
-    all: (ids, position) => Promise.resolve(run(ids, position, false)),
-    losses: (ids, targets, position) =>
-      Promise.resolve(tokenLoss(run(ids, position, false), targets)),
+    all: (ids, position) => run(ids, position, false),
+    losses: async (ids, targets, position) => tokenLoss(await run(ids, position, false), targets),
     close() {},
   };
+}
+
+/** Room for keys and values of each position, and its rotations. */
+function emptyPositions(config: ModelConfig, context: number, f16: boolean, bytes: number) {
+  const row = config.kvHeads * config.headDim;
+  try {
+    const caches = Array.from({ length: config.layers }, () => ({
+      keys: new Float32Array(context * row),
+      values: new Float32Array(context * row),
+      f16,
+    }));
+    return { caches, rotations: rotationTable(config, context) };
+  } catch (cause) {
+    throw new RangeError(
+      `Cannot run the model as keys and values of ${context} tokens must fit memory: ` +
+        `got ${context * bytes} bytes`,
+      { cause },
+    );
+  }
 }
 
 /** Bytes of all matrices; of a tied head once. */

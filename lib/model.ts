@@ -27,14 +27,18 @@ export interface WeightKeeper<W, V> {
 
 /** Options of {@linkcode readWeights}. */
 export interface ReadWeightsOptions {
-  /** Format to quantise a dense head in, groups of 128; null keeps it as it is. */
+  /** Format to quantise the head in, groups of 128; null keeps it as it is, dense or packed. */
   readonly head?: string | null;
   /** Told how many matrices are done. */
   readonly onProgress?: (done: number, total: number, what: string) => void;
   readonly signal?: AbortSignal;
 }
 
-/** Reads all weights of a model in the order in which they are used. */
+/**
+ * Reads all weights of a model in the order in which they are used.
+ *
+ * @throws {RangeError} naming a bad weight, or a head that is to be quantised but is already
+ */
 export async function readWeights<W, V>(
   checkpoint: Checkpoint,
   config: ModelConfig,
@@ -68,6 +72,7 @@ export function weightReader<W, V>(
     checkpoint.files.flatMap(packedTensors).map((matrix) => [matrix.name, matrix]),
   );
   const reader = { checkpoint, packed };
+  if (head !== null) refusePackedHead(reader, config, head);
   const { dim, vocab } = config;
   let done = 0;
   const parts: LayerParts<W, V> = {
@@ -149,7 +154,16 @@ async function embeddingOf<W, V>(
   return await keeper.matrix([inFormat(source, tied ? head : null)], null);
 }
 
-/** A source that is quantised as it is read. */
+function refusePackedHead({ packed }: Reader, { tied }: ModelConfig, head: string): void {
+  const name = tied ? "model.embed_tokens.weight" : "lm_head.weight";
+  const got = packed.get(name)?.format.name;
+  if (got === undefined) return;
+  throw new RangeError(
+    `Cannot quantise ${quote(name)} in ${head} as a head must not be packed already: got ${got}`,
+  );
+}
+
+/** A dense source that is quantised as it is read. */
 function inFormat(source: MatrixSource, name: string | null): MatrixSource {
   if (name === null) return source;
   const format = formatOf(name);

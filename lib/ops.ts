@@ -100,9 +100,22 @@ export function forward<X, W, V>(
   model: ModelWeights<W, V>,
   options: { last: boolean },
 ): X {
+  const steps = forwardSteps(ops, model, options);
+  while (true) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same, stopping before each linear of the layers. */
+export function* forwardSteps<X, W, V>(
+  ops: Ops<X, W, V>,
+  model: ModelWeights<W, V>,
+  options: { last: boolean },
+): Generator<void, X> {
   const x = ops.embed(model.embedding);
-  model.layers.forEach((weights, layer) => {
-    for (const _ of layerSteps(ops, weights, layer, x));
-  });
+  for (const [layer, weights] of model.layers.entries()) {
+    for (const _ of layerSteps(ops, weights, layer, x)) yield;
+  }
   return ops.linear(model.head, ops.norm(x, model.norm, options));
 }

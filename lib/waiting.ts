@@ -1,5 +1,6 @@
 /**
- * Waits for work that is asked for again and again, resting while it is surely not done.
+ * Waits for work that is asked for again and again, resting while it is surely not done; and lets the
+ * event loop turn while work is done that never waits.
  *
  * Once a map is pending, Dawn asks for its end some 30,000 times a second. That takes a core from a
  * GPU that is a CPU, and in Deno each time costs some 150 bytes that do not come back: gigabytes an
@@ -10,7 +11,7 @@
  * @module
  */
 
-import { setTimeout } from "node:timers";
+import { setImmediate, setTimeout } from "node:timers";
 
 /** Waits shorter than this are not worth a rest. */
 const SHORT_MS = 10;
@@ -31,4 +32,9 @@ export async function waitPatiently<T>(kind: object, wait: () => Promise<T>): Pr
   const result = await wait();
   lastTwo.set(kind, [b, performance.now() - start]);
   return result;
+}
+
+/** Lets signals and output through, which work in plain TypeScript would hold up; costs some us. */
+export function eventLoop(): Promise<void> {
+  return new Promise((resume) => setImmediate(resume));
 }

@@ -1,5 +1,6 @@
 /** Claims about lib/block_inputs.ts. */
 import assert from "node:assert/strict";
+import { setImmediate } from "node:timers";
 import { test } from "node:test";
 import { blocksOnCpu } from "../lib/block_inputs.ts";
 import { scaleRows } from "../lib/folding.ts";
@@ -48,5 +49,16 @@ test("windows do not see each other, and are not changed", async () => {
 test("linears out of their order are refused", async () => {
   const block = await start({ ...layer }, windows);
   await block.moments("qkv");
-  assert.throws(() => block.moments("down"), /linears come in order: got down out of it/);
+  await assert.rejects(block.moments("down"), /linears come in order: got down out of it/);
+});
+
+test("the event loop turns after each window", async () => {
+  const block = await start({ ...layer }, windows);
+  for (const run of [() => block.moments("qkv"), () => block.finish()]) {
+    let turns = 0;
+    const count = () => void (++turns < windows.length && setImmediate(count));
+    setImmediate(count);
+    await run();
+    assert.equal(turns, windows.length);
+  }
 });

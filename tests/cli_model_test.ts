@@ -118,6 +118,7 @@ testUnless(
 const usages: [args: string[], says: RegExp][] = [
   [["generate", "m"], /--prompt must be given/],
   [["generate", "m", "--prompt", "x", "--tokens", "no"], /--tokens must be a whole number/],
+  [["generate", "m", "--prompt", "x", "--top-p", "0"], /--top-p must be a number above 0/],
   [["generate", "m", "--prompt", "x", "--head", "nf4"], /did you mean "nf4-asym"\?/],
   [["eval", "m"], /either --text or --choices must be given: got none; see afpq eval --help/],
   [["eval", "m", "--text", "t", "--bos", "al"], /must be one of auto, window, none/],

@@ -1,13 +1,14 @@
 /** Claims about lib/cli.ts by processes of its own: what is printed where, and the exit code. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { commands } from "../lib/command.ts";
 import { writeSafetensors } from "../lib/safetensors_writer.ts";
-import { afpq } from "./afpq_process.ts";
+import { afpq, thisRuntime } from "./afpq_process.ts";
 import { type At, folderHashes, inFolder, makeModel, weights } from "./made_checkpoints.ts";
 
 /** Bun ends a test after 5 s unless told. */
@@ -255,6 +256,25 @@ test("a reader that goes away is no error", () =>
     });
     assert.deepEqual([code, stderr], [0, ""]);
   }));
+
+const noFull = existsSync("/dev/full") ? false : "no /dev/full here";
+
+test("output that a full disk does not take is exit code 1, in one line", {
+  skip: noFull,
+  ...slow,
+}, async () => {
+  const model = `${PROJECT}/examples/tiny-llama`;
+  const written = ["generate", model, "--prompt", "a", "--tokens", "3", "--binding", "cpu"];
+  const runtime = ["sh", "-c", 'exec "$@" > /dev/full', "sh", ...thisRuntime];
+  for (const args of [["--help"], ["inspect", model, "--json"], written, [...written, "--json"]]) {
+    const { code, stderr } = await afpq(args, { runtime });
+    assert.deepEqual(
+      [code, stderr],
+      [1, "Cannot print as stdout must take all: got ENOSPC\n"],
+      args[0],
+    );
+  }
+});
 
 test("names from a file cannot steer the terminal", () =>
   inFolder(async (at) => {

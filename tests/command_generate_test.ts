@@ -5,7 +5,12 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { generateCommand, readGenerateOptions } from "../lib/command_generate.ts";
 import { commands } from "../lib/command.ts";
+import { openDevice } from "../lib/device.ts";
+import { complete } from "../lib/generate.ts";
+import { loadModel } from "../lib/llama.ts";
 import { parseArgs } from "../lib/parse_args.ts";
+import { createSampler } from "../lib/sampling.ts";
+import { openTokenizer } from "../lib/tokenizer.ts";
 import { type At, context, inFolder, refusal } from "./made_checkpoints.ts";
 import { document, noPackage } from "./made_tokenizers.ts";
 import { writeTalkingModel } from "./talking_model.ts";
@@ -48,6 +53,15 @@ test("flags are read; without one of sampling the choice is greedy", () => {
   assert.deepEqual([sampled.prompt, sampled.head], ["-1", "nf4-sym"]);
 });
 
+test("each flag of sampling alone samples, as the help says", () => {
+  const { help } = commands.generate;
+  const [, named] = /Without\n?([^;]*) the likeliest token is taken/.exec(help)!;
+  for (const flag of ["temperature", "top-p", "top-k", "seed"]) {
+    assert.notEqual(options("m", "--prompt", "x", `--${flag}`, "1").sampling, null);
+    assert.ok(named.includes(`--${flag}`), flag);
+  }
+});
+
 test("what a flag cannot be is wrong usage", () => {
   const wrong: [string, string, RegExp][] = [
     ["tokens", "0", /--tokens must be a whole number of at least 1: got "0"/],
@@ -55,6 +69,7 @@ test("what a flag cannot be is wrong usage", () => {
     ["temperature", "-1", /--temperature must be a number of at least 0/],
     ["temperature", "hot", /got "hot"/],
     ["top-p", "2", /--top-p must be a number from 0 to 1/],
+    ["top-p", "0", /--top-p must be a number above 0: got "0"$/],
     ["top-k", "0", /--top-k/],
     ["seed", "x", /--seed/],
     ["kv", "f64", /did you mean "f16"\?|did you mean "f32"\?/],
@@ -128,6 +143,25 @@ testUnless(
         assert.deepEqual(await ids("--seed", "5", ...flags), first);
         assert.notDeepEqual(await ids("--seed", "6", ...flags), first);
       }
+    }),
+);
+
+testUnless(
+  noPackage,
+  "a seed gives one text, which --tokens cuts and complete() gives too",
+  () =>
+    inFolder(async (at) => {
+      const written = [];
+      for (const count of ["1", "2", "9"]) {
+        const { json } = await talk("--temperature", "2", "--seed", "5", "--tokens", count)(at);
+        written.push((json as { ids: number[] }).ids);
+      }
+      const device = await openDevice({ binding: "cpu" });
+      const [model, tokenizer] = [await loadModel(device, at("m")), await openTokenizer(at("m"))];
+      const choose = createSampler({ temperature: 2, seed: 5 });
+      const prompt = tokenizer.encode("abc");
+      const { ids } = await complete(model, tokenizer, prompt, { tokens: 9, choose });
+      assert.deepEqual(written, [ids.slice(0, 1), ids.slice(0, 2), ids]);
     }),
 );
 

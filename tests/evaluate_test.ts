@@ -1,8 +1,12 @@
 /** Claims about lib/evaluate.ts, with a model whose losses are worked out by hand. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout } from "node:timers";
 import { choiceItem, mmluItem } from "../lib/choices.ts";
+import { openDevice } from "../lib/device.ts";
 import { evaluateChoices, evaluateText, logSumExp, type Scorer } from "../lib/evaluate.ts";
+import { loadModel } from "../lib/llama.ts";
+import { TINY } from "./golden_windows.ts";
 
 /** The loss of a token is its id in hundredths, whatever went before. */
 const model: Scorer = {
@@ -50,6 +54,18 @@ test("progress is told window by window, and a signal stops", async () => {
   });
 });
 
+test("a signal that a timer gives stops a model in plain TypeScript", async () => {
+  const tiny = await loadModel(await openDevice({ binding: "cpu" }), TINY, { context: 64 });
+  const stop = new AbortController();
+  let scored = 0;
+  const options = { onProgress: () => void scored++, signal: stop.signal };
+  const ids = Array.from({ length: 64 }, (_, i) => i);
+  setTimeout(() => stop.abort(), 1);
+  const all = Array.from({ length: 20 }, () => ids);
+  await assert.rejects(evaluateText(tiny, windows(...all), options), { name: "AbortError" });
+  assert.ok(scored < 10, `${scored} windows`);
+});
+
 test("a loss that is no number is refused by its window", async () => {
   const broken = { losses: () => Promise.resolve(Float32Array.of(1, NaN)) };
   await assert.rejects(evaluateText(broken, windows([1, 2, 3])), {
@@ -83,6 +99,23 @@ test("subjects have their own accuracy, and a mean of their own", async () => {
   assert.deepEqual(score.subjects.map((s) => [s.subject, s.items]), [["x", 3], ["y", 1]]);
   near(score.subjects[0].accuracy, 2 / 3);
   assert.deepEqual([score.subjects[1].accuracy, score.subjects[1].standardError], [0, null]);
+});
+
+test("an option that no token stands before is refused by its question", async () => {
+  const noBos = { encode: (text: string) => tokenizer.encode(text).slice(1) };
+  const empty = choiceItem({ question: "", choices: ["!", "~"], answer: 1 });
+  const ask = (items: ReturnType<typeof item>[]) =>
+    evaluateChoices(model, noBos, items, { context: 99 });
+  await assert.rejects(ask([item(["!", "~"], 0), empty]), {
+    name: "RangeError",
+    message:
+      'Cannot score question 2 as a token must stand before each option: got none before " !"',
+  });
+  assert.equal((await evaluateChoices(model, tokenizer, [empty], { context: 99 })).items, 1);
+  // a blank and a letter in one token with the context's only one
+  const merged = { encode: (text: string) => [...text.replace(/^q ./, "m")].map(() => 40) };
+  const one = evaluateChoices(model, merged, [item(["!", "~"], 0)], { context: 99 });
+  await assert.rejects(one, /Cannot score question 1 as a token must stand before each option/);
 });
 
 /** Records what it is asked. */

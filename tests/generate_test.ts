@@ -135,6 +135,33 @@ test("of few candidates the index is turned into an id", async () => {
   assert.deepEqual(ids, [29, 29]);
 });
 
+test("logits that are no numbers are refused, as a sampler refuses them", async () => {
+  // in plain TypeScript NaN comes with ids; where a GPU finds no number its ids are none either
+  const answers = [
+    { ids: Uint32Array.of(0, 1), logits: Float32Array.of(NaN, NaN) },
+    { ids: Uint32Array.of(2 ** 32 - 1, 2 ** 32 - 1), logits: Float32Array.of(-3.4e38, -3.4e38) },
+  ];
+  for (const answer of answers) {
+    const { model: sound } = scripted([]);
+    const config = { ...sound.config, vocab: 30 };
+    const model = { ...sound, config, top: () => Promise.resolve(answer) };
+    for (const how of [{}, { candidates: 2, choose: createSampler() }]) {
+      await assert.rejects(complete(model, letters, [0], how), {
+        name: "RangeError",
+        message: "Cannot choose a token as its logit must be a number: got NaN",
+      });
+    }
+  }
+});
+
+test("warming up draws nothing", async () => {
+  for (const candidates of [undefined, 2]) {
+    const { model } = scripted([1, 2]);
+    const choose = () => assert.fail("a choice was asked for");
+    await warmUp(model, [7, 8], { choose, candidates });
+  }
+});
+
 test("one token has no decode rate", async () => {
   const { model } = scripted([1]);
   const done = await complete(model, letters, [0, 1], { tokens: 1 });

@@ -9,7 +9,10 @@ import { setTimeout as after } from "node:timers/promises";
 import { writeSafetensors } from "../lib/safetensors_writer.ts";
 import { verifyCheckpoint } from "../lib/verify_checkpoint.ts";
 import { afpq, thisRuntime } from "./afpq_process.ts";
+import { HELDOUT, TINY } from "./golden_windows.ts";
 import { type At, CONFIG, folderHashes, inFolder, weights } from "./made_checkpoints.ts";
+import { noPackage } from "./made_tokenizers.ts";
+import { testUnless } from "./test_unless.ts";
 
 /** Bun ends a test after 5 s unless told. */
 const slow = { timeout: 120_000 };
@@ -74,6 +77,25 @@ test("Ctrl-C while dequantising leaves nothing either", slow, () =>
     assert.equal(code, 130);
     assert.deepEqual((await readdir(at())).sort(), ["m", "q"]);
   }));
+
+testUnless(
+  noPackage,
+  "Ctrl-C ends a score in plain TypeScript",
+  async () => {
+    const args = ["eval", TINY, "--text", HELDOUT, "--windows", "60", "--binding", "cpu"];
+    // nothing tells when it has begun: a signal that comes before is told by no exit code
+    for (const seconds of [2, 4, 8, 16]) {
+      const { code, signal } = await afpq(args, {
+        onStart: (child) => void setTimeout(() => stop(child, "SIGINT"), 1000 * seconds),
+      });
+      if (signal !== null) continue;
+      assert.equal(code, 130);
+      return;
+    }
+    assert.fail("it never began");
+  },
+  slow,
+);
 
 /** Seeded times at which to kill, some past the end of an undisturbed run. */
 function killTimes(count: number, most: number): number[] {

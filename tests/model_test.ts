@@ -4,6 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openCheckpoint } from "../lib/checkpoint.ts";
+import { quantizeCheckpoint } from "../lib/quantize_checkpoint.ts";
 import { readModelConfig } from "../lib/model_config.ts";
 import { readWeights, type WeightKeeper } from "../lib/model.ts";
 import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
@@ -75,4 +76,29 @@ test("a missing tensor, a wrong shape and a NaN are refused by name", async () =
     read((weights) => weights.get(name)!.values[83] = NaN),
     /weights must be finite: got NaN or infinity at \[1, 3\]/,
   );
+});
+
+test("a head that is packed already is not quantised again, but refused", async () => {
+  const heads: [config: Record<string, unknown>, name: string][] = [
+    [LLAMA, "lm_head.weight"],
+    [{ ...LLAMA, tie_word_embeddings: true }, "model.embed_tokens.weight"],
+  ];
+  for (const [config, name] of heads) {
+    const path = join(folder, name);
+    await writeModel(path, config, madeWeights(config, 1), "BF16");
+    await quantizeCheckpoint(path, `${path}-q`, { format: "fp3-sym", include: [name] });
+    const { keeper, seen } = lister();
+    const packed = await openCheckpoint(`${path}-q`);
+    await assert.rejects(
+      readWeights(packed, readModelConfig(config), keeper, { head: "nf4-sym" }),
+      {
+        name: "RangeError",
+        message:
+          `Cannot quantise "${name}" in nf4-sym as a head must not be packed already: got fp3-sym`,
+      },
+    );
+    assert.equal(seen.length, 0);
+    await readWeights(packed, readModelConfig(config), keeper);
+    assert.ok(seen.includes(name));
+  }
 });

@@ -1,8 +1,8 @@
 /** Claims about lib/waiting.ts. */
 import assert from "node:assert/strict";
-import { setTimeout } from "node:timers";
+import { setImmediate, setTimeout } from "node:timers";
 import { test } from "node:test";
-import { waitPatiently } from "../lib/waiting.ts";
+import { eventLoop, waitPatiently } from "../lib/waiting.ts";
 
 const sleep = (ms: number) => new Promise((resume) => setTimeout(resume, ms));
 
@@ -45,4 +45,11 @@ test("short waits do not rest, and a rest that was too long gets shorter", async
 test("what goes wrong goes through", async () => {
   const failing = waitPatiently({}, () => Promise.reject(new Error("lost")));
   await assert.rejects(failing, { message: "lost" });
+});
+
+test("eventLoop() lets through what waits for a turn", async () => {
+  let through = false;
+  setImmediate(() => through = true);
+  await eventLoop();
+  assert.ok(through);
 });

@@ -24,7 +24,6 @@ import { type FloatDtype, narrow } from "./float16.ts";
 import { type Format, format as formatOf } from "./format.ts";
 import { fileChunks, hashChunks, sha256 } from "./hashed_file.ts";
 import { type ModelConfig, openModelConfig } from "./model_config.ts";
-import { checkOutput } from "./output_folder.ts";
 import { expectGroup, LAYOUT_VERSION } from "./pack.ts";
 import {
   type PreparedTensors,

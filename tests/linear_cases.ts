@@ -84,11 +84,11 @@ export function asNarrow(device: Device): Device {
 /** The device as if a binding had so many bytes at most. */
 export function withBindings(device: Device, bytes: number): Device {
   const own = <T extends object>(object: T, name: string, value: unknown): T =>
-    new Proxy(object, {
-      get(target, key) {
+    new Proxy({} as T, {
+      get(_, key) {
         if (key === name) return value;
-        const known = Reflect.get(target, key, target);
-        return typeof known === "function" ? known.bind(target) : known;
+        const known = Reflect.get(object, key, object);
+        return typeof known === "function" ? known.bind(object) : known;
       },
     });
   const gpu = device.gpu!;

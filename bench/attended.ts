@@ -23,9 +23,14 @@ export async function exitCodeOf(command: () => Promise<number>): Promise<number
   try {
     return await command();
   } catch (error) {
-    process.stderr.write(`${oneLine(error)}\n`);
-    return error instanceof UsageError ? 2 : 1;
+    return toldCode(error);
   }
+}
+
+/** Tells an error in one line; gives its exit code. */
+function toldCode(error: unknown): number {
+  process.stderr.write(`${oneLine(error)}\n`);
+  return error instanceof UsageError ? 2 : 1;
 }
 
 /** What a step of a script gives; where it throws, that is told in one line and ends the script. */
@@ -33,8 +38,7 @@ export async function orEnd<T>(step: () => T | Promise<T>): Promise<T> {
   try {
     return await step();
   } catch (error) {
-    process.stderr.write(`${oneLine(error)}\n`);
-    process.exit(error instanceof UsageError ? 2 : 1);
+    process.exit(toldCode(error));
   }
 }
 

@@ -105,9 +105,6 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | null {
   const parsed = parse(args, [...STRINGS, "binding", "device"], FLAGS);
   if (parsed.help) return null;
   if (parsed._.length > 0) refuse(parsed._[0], "command", ["report"]);
-  if (parsed.fast && parsed.strict) {
-    throw new UsageError("Cannot run as the device must be --fast or --strict: got both");
-  }
   if (parsed["matrix-units"] && parsed.strict) {
     throw new UsageError(
       "Cannot run as --matrix-units must have a device with Dawn's toggles: got --strict",
@@ -125,12 +122,20 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | null {
     rounds: readNumber(parsed, "rounds", { least: 3, most: 10_000 }),
     json: readJsonPath(parsed),
     all: parsed.all === true,
-    fast: parsed.strict !== true,
+    fast: readFast(parsed),
     accuracy: readAccuracy(parsed) ?? "exact",
     matrixUnits: parsed["matrix-units"] === true,
     tune: readOneOf("tune", text(parsed.tune), tuneModes) ?? "cached",
     binding: readOneOf("binding", text(parsed.binding) ?? text(parsed.device), bindings),
   };
+}
+
+/** Whether the device has Dawn's toggles: unless `--strict`. */
+export function readFast(parsed: Args): boolean {
+  if (parsed.fast && parsed.strict) {
+    throw new UsageError("Cannot run as the device must be --fast or --strict: got both");
+  }
+  return parsed.strict !== true;
 }
 
 /** The file of `--json`, which can be written: known now, not once everything is timed. */

@@ -37,7 +37,7 @@ import { ggmlCpuPeers, ggmlVulkanPeers } from "./ggml_graph.ts";
 import { activations } from "./made_matrices.ts";
 import { shuffled } from "./measure.ts";
 import { onnxPeers } from "./onnx_runtime.ts";
-import { batchOf, listOf, parse, readJsonPath, refuse, shapesOf } from "./options.ts";
+import { batchOf, listOf, parse, readFast, readJsonPath, refuse, shapesOf } from "./options.ts";
 import { ownPeers } from "./own_chain.ts";
 import { timesOf } from "./results.ts";
 import { commit, runtime, today } from "./runtime.ts";
@@ -117,9 +117,6 @@ export function readPeerOptions(args: readonly string[]): Options | null {
   ]);
   if (parsed.help) return null;
   if (parsed._.length > 0) throw new UsageError(`Cannot understand "${parsed._[0]}": see --help`);
-  if (parsed.fast && parsed.strict) {
-    throw new UsageError("Cannot run as the device must be --fast or --strict: got both");
-  }
   const names = Object.keys(sources());
   const known = (word: string) => names.includes(word) ? word : refuse(word, "peer", names);
   const wanted = listOf(parsed, "with", known) ?? names;
@@ -129,7 +126,7 @@ export function readPeerOptions(args: readonly string[]): Options | null {
     with: names.filter((name) => wanted.includes(name)), // ours first
     rounds: readNumber(parsed, "rounds", { least: 3, most: 10_000 }),
     json: readJsonPath(parsed),
-    fast: parsed.strict !== true,
+    fast: readFast(parsed),
   };
 }
 

@@ -12,7 +12,7 @@
  * @module
  */
 
-import { setImmediate } from "node:timers";
+import { eventLoop } from "./waiting.ts";
 
 /** A device with its compiled kernels and what went wrong on it so far. */
 export interface Gpu {
@@ -82,7 +82,7 @@ export async function guarded<T>(gpu: Gpu, what: string, act: () => T): Promise<
     if (!error) return result;
     throw error;
   } catch (cause) {
-    await settle();
+    await eventLoop(); // the loss of the device may be due
     rejectIfLost(gpu);
     throw refusal(what, cause as Error);
   }
@@ -133,11 +133,6 @@ export function takeFault(gpu: Gpu): Error | undefined {
 /** Throws if the device is gone. */
 export function rejectIfLost({ lost }: Gpu): void {
   if (lost) throw lost;
-}
-
-/** Lets events that are already due, such as the loss of the device, come in. */
-export function settle(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** The first line that is not empty. */

@@ -15,17 +15,8 @@
  * @module
  */
 
-import {
-  attempt,
-  firstLine,
-  type Gpu,
-  guarded,
-  refusal,
-  rejectIfLost,
-  settle,
-  takeFault,
-} from "./gpu.ts";
-import { waitPatiently } from "./waiting.ts";
+import { attempt, firstLine, type Gpu, guarded, refusal, rejectIfLost, takeFault } from "./gpu.ts";
+import { eventLoop, waitPatiently } from "./waiting.ts";
 
 export { createGpu, type Gpu } from "./gpu.ts";
 
@@ -253,11 +244,11 @@ async function readMapped(gpu: Gpu, staging: GPUBuffer): Promise<Float32Array<Ar
   try {
     await staging.mapAsync(MAP_MODE_READ);
   } catch (cause) {
-    await settle();
+    await eventLoop(); // the loss of the device may be due
     rejectIfLost(gpu);
     throw refusal("read results back", cause as Error);
   }
-  await settle();
+  await eventLoop(); // the loss of the device may be due
   rejectIfLost(gpu);
   const fault = takeFault(gpu);
   if (fault) throw fault;

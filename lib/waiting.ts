@@ -34,7 +34,7 @@ export async function waitPatiently<T>(kind: object, wait: () => Promise<T>): Pr
   return result;
 }
 
-/** Lets signals and output through, which work in plain TypeScript would hold up; costs some us. */
+/** Lets in what is due: signals and output, the loss of a device. Costs some us. */
 export function eventLoop(): Promise<void> {
   return new Promise((resume) => setImmediate(resume));
 }

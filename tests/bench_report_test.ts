@@ -1,14 +1,13 @@
 /** Claims about `bench report`: one table and two plots of several machines' files, or a reason. */
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { makeReport } from "../bench/report.ts";
 import type { BenchDocument, BenchRow } from "../bench/results.ts";
 import { UsageError } from "../lib/read_options.ts";
 import { runFile } from "./afpq_process.ts";
+import { inFolder } from "./made_checkpoints.ts";
 
 const MAIN = fileURLToPath(new URL("../bench/main.ts", import.meta.url));
 
@@ -18,26 +17,17 @@ type Loose = any;
 
 const bench = (args: readonly string[]) => runFile(MAIN, args);
 
-async function inFolder(act: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-report-"));
-  try {
-    await act(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
-
 test("report makes one table of two machines, and two plots", () =>
-  inFolder(async (folder) => {
-    const paths = ["a.json", "b.json"].map((name) => join(folder, name));
+  inFolder(async (at) => {
+    const paths = ["a.json", "b.json"].map((name) => at(name));
     await writeFile(paths[0], JSON.stringify(document("First <GPU>", 900)));
     await writeFile(paths[1], JSON.stringify(document("Second GPU", 100)));
-    const ended = await bench(["report", ...paths, "--out", folder]);
+    const ended = await bench(["report", ...paths, "--out", at()]);
     assert.equal(ended.code, 0, ended.stderr);
     assert.match(ended.stdout, /^A: First <GPU>, fast, clock gpu, .*\nB: Second GPU, /);
     assert.match(ended.stdout, /\nA +matvec +4096x4096 llama-2-7b.q +1 +nf4-asym +matvec /);
     for (const name of ["roofline.svg", "speedup.svg"]) {
-      const svg = await readFile(join(folder, name), "utf8");
+      const svg = await readFile(at(name), "utf8");
       assert.match(svg, /^<svg [^>]*width="900" height="920"/);
       assert.match(svg, /A: First &lt;GPU&gt;/);
       assert.doesNotMatch(svg, /NaN|Infinity|undefined/);
@@ -67,23 +57,23 @@ const BROKEN: readonly (readonly [string, (document: Loose) => void, string])[] 
 
 for (const [what, change, field] of BROKEN) {
   test(`report refuses a document with ${what}, and draws nothing`, () =>
-    inFolder(async (folder) => {
+    inFolder(async (at) => {
       const broken = JSON.parse(JSON.stringify(document("GPU", 900)));
       change(broken);
-      const path = join(folder, "a.json");
+      const path = at("a.json");
       await writeFile(path, JSON.stringify(broken));
       const refused = (error: Error) =>
         error instanceof UsageError && error.message.endsWith(`got no ${field} could have`);
-      await assert.rejects(makeReport({ files: [path], out: join(folder, "plots") }), refused);
-      assert.deepEqual(await readdir(folder), ["a.json"]);
+      await assert.rejects(makeReport({ files: [path], out: at("plots") }), refused);
+      assert.deepEqual(await readdir(at()), ["a.json"]);
     }));
 }
 
 test("report reads a file that begins with a byte order mark", () =>
-  inFolder(async (folder) => {
-    const path = join(folder, "a.json");
+  inFolder(async (at) => {
+    const path = at("a.json");
     await writeFile(path, `\uFEFF${JSON.stringify(document("GPU", 900))}`);
-    assert.match(await makeReport({ files: [path], out: folder }), /^A: GPU, fast/);
+    assert.match(await makeReport({ files: [path], out: at() }), /^A: GPU, fast/);
   }));
 
 function document(adapter: string, copyGBs: number): BenchDocument {

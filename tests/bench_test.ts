@@ -4,9 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -20,6 +18,7 @@ import { layerOf, models, shapes } from "../bench/shapes.ts";
 import { rowCodes } from "../lib/quantizer.ts";
 import { runFile } from "./afpq_process.ts";
 import { targets } from "./gpu_devices.ts";
+import { inFolder } from "./made_checkpoints.ts";
 import { testUnless } from "./test_unless.ts";
 
 const MAIN = fileURLToPath(new URL("../bench/main.ts", import.meta.url));
@@ -37,23 +36,14 @@ function bench(args: readonly string[], onLine?: (line: string, stop: () => void
   });
 }
 
-async function inFolder(act: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-bench-"));
-  try {
-    await act(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
-
 for (const { name, device, reason } of targets) {
   const binding = name === "embedded" ? "software" : name;
   testUnless(
     device ? null : reason,
     `a tiny bench says all it should, on ${name}`,
     () =>
-      inFolder(async (folder) => {
-        const json = join(folder, "a.json");
+      inFolder(async (at) => {
+        const json = at("a.json");
         const flags = `--only matvec --shapes 64x96 --batches 1 --formats nf4 --rounds 3`.split(
           " ",
         );
@@ -109,8 +99,8 @@ testUnless(
   gpu,
   "small batch, matmul and decode run, and copy and empty alone",
   () =>
-    inFolder(async (folder) => {
-      const json = join(folder, "a.json");
+    inFolder(async (at) => {
+      const json = at("a.json");
       const run = async (flags: string) => {
         const ended = await bench([...flags.split(" "), "--rounds", "3", "--json", json]);
         assert.equal(ended.code, 0, ended.stderr);
@@ -139,8 +129,8 @@ testUnless(
   gpu,
   "what cannot be run is told once, with its reason, and leaves the rest",
   () =>
-    inFolder(async (folder) => {
-      const json = join(folder, "a.json");
+    inFolder(async (at) => {
+      const json = at("a.json");
       const flags = "--only matmul --shapes 64x64,12000000x8 --batches 512 --formats f16 --rounds 3"
         .split(" ");
       const { code, stdout } = await bench([...flags, "--json", json]);

@@ -81,19 +81,22 @@ export function asNarrow(device: Device): Device {
   return { ...asGpu(device), software: true };
 }
 
+/** A native object as it is but for one property. */
+export function overriding<T extends object>(object: T, name: keyof T, value: unknown): T {
+  return new Proxy({} as T, {
+    get(_, key) {
+      if (key === name) return value;
+      const known = Reflect.get(object, key, object);
+      return typeof known === "function" ? known.bind(object) : known;
+    },
+  });
+}
+
 /** The device as if a binding had so many bytes at most. */
 export function withBindings(device: Device, bytes: number): Device {
-  const own = <T extends object>(object: T, name: string, value: unknown): T =>
-    new Proxy({} as T, {
-      get(_, key) {
-        if (key === name) return value;
-        const known = Reflect.get(object, key, object);
-        return typeof known === "function" ? known.bind(object) : known;
-      },
-    });
   const gpu = device.gpu!;
-  const limits = own(gpu.device.limits, "maxStorageBufferBindingSize", bytes);
-  return { ...device, gpu: { ...gpu, device: own(gpu.device, "limits", limits) } };
+  const limits = overriding(gpu.device.limits, "maxStorageBufferBindingSize", bytes);
+  return { ...device, gpu: { ...gpu, device: overriding(gpu.device, "limits", limits) } };
 }
 
 /** Random W of a shape. */

@@ -3,7 +3,7 @@ import { loadModel } from "../lib/llama.ts";
 import { openSafetensors } from "../lib/safetensors.ts";
 import type { Device } from "../lib/device.ts";
 import { gpuTest } from "./gpu_devices.ts";
-import { asGpu, withBindings } from "./linear_cases.ts";
+import { asGpu, overriding, withBindings } from "./linear_cases.ts";
 
 const TINY = new URL("../examples/tiny-llama", import.meta.url).pathname;
 const GOLDEN = new URL("golden/tiny-llama.safetensors", import.meta.url).pathname;
@@ -57,19 +57,14 @@ gpuTest(
   "a model that is closed, or is not loaded to its end, leaves no buffer",
   async (gpu, device) => {
     const live = new Set<GPUBuffer>();
-    const noting = new Proxy(gpu.device, {
-      get(target, key) {
-        const known = Reflect.get(target, key, target);
-        if (key !== "createBuffer") return typeof known === "function" ? known.bind(target) : known;
-        return (descriptor: GPUBufferDescriptor) => {
-          const buffer = target.createBuffer(descriptor);
-          live.add(buffer);
-          const destroy = buffer.destroy.bind(buffer);
-          buffer.destroy = () => void (live.delete(buffer), destroy());
-          return buffer;
-        };
-      },
-    });
+    const create = (descriptor: GPUBufferDescriptor) => {
+      const buffer = gpu.device.createBuffer(descriptor);
+      live.add(buffer);
+      const destroy = buffer.destroy.bind(buffer);
+      buffer.destroy = () => void (live.delete(buffer), destroy());
+      return buffer;
+    };
+    const noting = overriding(gpu.device, "createBuffer", create);
     const noted = { ...device, gpu: { ...gpu, device: noting } };
     const model = await loadModel(noted, TINY);
     await model.top([1, 2, 3], 2);

@@ -10,7 +10,7 @@
 //   |y - ref| <= 2^-9 sum |x w| + 2^-24 m sum |w|
 //
 // dispatch: SPLIT workgroups a tile of parts/fragments, tiles of rows first, folded over x and y
-// parts:    dense, place, fragments
+// parts:    dense, fragment, place, fragments
 // spec:     denseMatmul() in lib/linear_reference.ts
 
 @group(0) @binding(1) var<storage, read> half_x: array<vec4u>;

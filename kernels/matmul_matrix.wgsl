@@ -13,7 +13,7 @@
 //   |y - ref| <= 2^-9 sum |x w| + 2^-24 (m sum |w| + S sum |x|)
 //
 // dispatch: SPLIT workgroups a tile of parts/fragments, tiles of rows first, folded over x and y
-// parts:    weights, half_table, place, fragments
+// parts:    weights, half_table, fragment, place, fragments
 // spec:     matmul() in lib/linear_reference.ts
 
 enable f16;

@@ -1,17 +1,13 @@
 // self_test_matrix: one product of two fragments, to see that a device's matrix units compute what
 // parts/fragments asks of them, every position of theirs, and sum in f32.
 //
-//   a  [16, 2] as vec4u   f16   row i of A [16, 16]
-//   b  [16, 2] as vec4u   f16   column j of B [16, 16]
-//   y  [16, 16]           f32   by column: A B at 16 j + i
+//   a  [M, K / 8] as vec4u   f16   row i of A [M, K]
+//   b  [N, K / 8] as vec4u   f16   column j of B [K, N]
+//   y  [N, M]                f32   by column: A B at M j + i
 //
 // dispatch: one workgroup of one subgroup
-// parts:    none
+// parts:    fragment
 // spec:     expectedFragments() in lib/arithmetic.ts
-
-enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
 
 override WORKGROUP: u32 = 32;
 
@@ -19,23 +15,23 @@ override WORKGROUP: u32 = 32;
 @group(0) @binding(1) var<storage, read> b: array<vec4u>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
+const PIECES: u32 = K / 8u;
+
 // Nine a row or column, as in parts/fragments.
-var<workgroup> tile_a: array<vec4u, 144>;
-var<workgroup> tile_b: array<vec4u, 144>;
-var<workgroup> corner: array<f32, 256>;
+var<workgroup> tile_a: array<vec4u, 9u * M>;
+var<workgroup> tile_b: array<vec4u, 9u * N>;
+var<workgroup> corner: array<f32, M * N>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) lane: u32) {
-  for (var i = lane; i < 32u; i += WORKGROUP) {
-    tile_a[9u * (i / 2u) + i % 2u] = a[i];
-    tile_b[9u * (i / 2u) + i % 2u] = b[i];
-  }
+  for (var i = lane; i < M * PIECES; i += WORKGROUP) { tile_a[9u * (i / PIECES) + i % PIECES] = a[i]; }
+  for (var i = lane; i < N * PIECES; i += WORKGROUP) { tile_b[9u * (i / PIECES) + i % PIECES] = b[i]; }
   workgroupBarrier();
-  let left = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tile_a, 0u, 9u);
-  let right = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tile_b, 0u, 9u);
-  var sum: subgroup_matrix_result<f32, 16, 16>;
+  let left = subgroupMatrixLoad<Left, row_major>(&tile_a, 0u, 9u);
+  let right = subgroupMatrixLoad<Right, col_major>(&tile_b, 0u, 9u);
+  var sum: Sum;
   sum = subgroupMatrixMultiplyAccumulate(left, right, sum);
-  subgroupMatrixStore<col_major>(&corner, 0u, sum, 16u);
+  subgroupMatrixStore<col_major>(&corner, 0u, sum, M);
   workgroupBarrier();
-  for (var i = lane; i < 256u; i += WORKGROUP) { y[i] = corner[i]; }
+  for (var i = lane; i < M * N; i += WORKGROUP) { y[i] = corner[i]; }
 }

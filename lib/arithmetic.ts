@@ -13,6 +13,7 @@
  */
 
 import { f16Bits, f16Value } from "./float16.ts";
+import { fragmentSide, sharesOut } from "./fragment.ts";
 import { kernelFor } from "./kernels.ts";
 import { download, empty, type Gpu, run, upload } from "./launch.ts";
 import { expect } from "./self_test.ts";
@@ -114,26 +115,23 @@ export function hasBytes({ info: { vendor, architecture } }: GPUAdapter): boolea
   return vendor === "amd" && /^rdna-[23]$/.test(architecture);
 }
 
-/** The one kind of fragment that kernels use. */
-const FRAGMENT = { M: 16, N: 16, K: 16, componentType: "f16", resultComponentType: "f32" } as const;
-
 /** WebGPU feature of matrix units, not yet standard. */
 export const MATRIX_UNITS = "chromium-experimental-subgroup-matrix";
 
-/** A [16, 16] by rows and B by columns: whole numbers, no two rows or columns alike, whose sums f16 cannot hold. */
-function fragmentOf(seed: number): number[] {
+/** A by rows or B by columns: whole numbers, no two rows or columns alike, whose sums f16 cannot hold. */
+function fragmentOf(side: number, seed: number): number[] {
   return Array.from(
-    { length: 256 },
-    (_, i) => (i * i * seed + 7 * i + (i >> 4) * seed) % 1009 - 504,
+    { length: side * side },
+    (_, i) => (i * i * seed + 7 * i + Math.floor(i / side) * seed) % 1009 - 504,
   );
 }
 
-/** What y [256] of self_test_matrix must be. */
-function expectedFragments(a: readonly number[], b: readonly number[]): number[] {
-  return Array.from({ length: 256 }, (_, at) => {
-    const [j, i] = [at >> 4, at & 15];
+/** What y of self_test_matrix must be: A B by columns. */
+function expectedFragments(side: number, a: readonly number[], b: readonly number[]): number[] {
+  return Array.from({ length: side * side }, (_, at) => {
+    const [j, i] = [Math.floor(at / side), at % side];
     let sum = 0;
-    for (let k = 0; k < 16; k++) sum += a[16 * i + k] * b[16 * j + k];
+    for (let k = 0; k < side; k++) sum += a[side * i + k] * b[side * j + k];
     return sum;
   });
 }
@@ -142,32 +140,20 @@ function expectedFragments(a: readonly number[], b: readonly number[]): number[]
 export async function fragmentTest(gpu: Gpu): Promise<void> {
   if (!gpu.features.has(MATRIX_UNITS)) throw new Error("it shows none");
   if (!gpu.features.has("shader-f16")) throw new Error("it has no f16 arithmetic");
-  if (![32, 64].includes(gpu.subgroupSize)) throw new Error("its subgroups are of other widths");
-  if (!gpu.features.has("fragments offered")) {
-    throw new Error("it has none of 16 x 16 f16 with sums in f32");
-  }
-  const [a, b] = [fragmentOf(31), fragmentOf(17)];
+  const side = fragmentSide(gpu.features);
+  if (side === 0) throw new Error("it has none of 16 x 16 or 8 x 8 f16 with sums in f32");
+  if (!sharesOut(side, gpu.subgroupSize)) throw new Error("its subgroups are of other widths");
+  const [a, b] = [fragmentOf(side, 31), fragmentOf(side, 17)];
   const [left, right] = await Promise.all(
     [a, b].map((values) => upload(gpu, Uint16Array.from(values, f16Bits))),
   );
-  const y = empty(gpu, 4 * 256);
+  const y = empty(gpu, 4 * side * side);
   const launch = {
     constants: { WORKGROUP: gpu.subgroupSize },
     buffers: [left, right, y],
     workgroups: 1,
   };
   await run(gpu, kernelFor("self_test_matrix", gpu.features), launch);
-  expect("a product of fragments", [...await download(gpu, y)], expectedFragments(a, b));
+  expect("a product of fragments", [...await download(gpu, y)], expectedFragments(side, a, b));
   for (const buffer of [left, right, y]) buffer.destroy();
 }
-
-/** Whether an adapter says that it has the fragments that kernels use. */
-export function hasFragments({ info }: GPUAdapter): boolean {
-  const { subgroupMatrixConfigs = [] } = info as MatrixInfo;
-  const wanted = Object.entries(FRAGMENT);
-  return [...subgroupMatrixConfigs].some((own) =>
-    wanted.every(([key, value]) => own[key as keyof typeof FRAGMENT] === value)
-  );
-}
-
-type MatrixInfo = GPUAdapterInfo & { subgroupMatrixConfigs?: Iterable<typeof FRAGMENT> };

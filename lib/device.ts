@@ -20,7 +20,7 @@
  * @module
  */
 
-import { hasBytes, hasFragments, MATRIX_UNITS, mayBeFast, mayUseUnits } from "./arithmetic.ts";
+import { hasBytes, MATRIX_UNITS, mayBeFast, mayUseUnits } from "./arithmetic.ts";
 import {
   dawnSources,
   findAdapter,
@@ -31,6 +31,7 @@ import {
   subgroupSizeOf,
 } from "./bindings.ts";
 import { holdCalls } from "./bun_webgpu.ts";
+import { fragmentTraits } from "./fragment.ts";
 import { closeGpu, createGpu, type Gpu, refusal } from "./gpu.ts";
 import { selfTest } from "./self_test.ts";
 import { withSoftwareGpu } from "./software_gpu.ts";
@@ -274,7 +275,7 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
   const traits = [
     ...(software && subgroupSize === 8 ? ["octets"] : []),
     ...(hasBytes(found.adapter) ? ["bytes offered"] : []),
-    ...(hasFragments(found.adapter) ? ["fragments offered"] : []),
+    ...fragmentTraits(found.adapter),
   ];
   const gpu = createGpu(device, traits, subgroupSize);
   try {

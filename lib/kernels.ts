@@ -42,6 +42,8 @@ import byteTable from "../kernels/parts/byte_table_portable.wgsl" with { type: "
 import cache from "../kernels/parts/cache_portable.wgsl" with { type: "text" };
 import columns from "../kernels/parts/columns_portable.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
+import fragmentEight from "../kernels/parts/fragment_eight.wgsl" with { type: "text" };
+import fragmentSixteen from "../kernels/parts/fragment_sixteen.wgsl" with { type: "text" };
 import fragments from "../kernels/parts/fragments_matrix.wgsl" with { type: "text" };
 import halfTable from "../kernels/parts/half_table_f16.wgsl" with { type: "text" };
 import place from "../kernels/parts/place_portable.wgsl" with { type: "text" };
@@ -60,9 +62,10 @@ import { joinKernel, type Kernel } from "./launch.ts";
 
 /**
  * Variants of a part: `portable` runs everywhere, `subgroup` and `f16` where the device can, `octet` on
- * CPUs whose subgroups are of eight lanes, `matrix` on GPUs with matrix units that were asked for.
+ * CPUs whose subgroups are of eight lanes, `matrix` on devices with matrix units that were asked for,
+ * `sixteen` and `eight` where those take fragments of so many rows and columns.
  */
-export type Variant = "portable" | "subgroup" | "f16" | "octet" | "matrix";
+export type Variant = "portable" | "subgroup" | "f16" | "octet" | "matrix" | "sixteen" | "eight";
 
 /** WebGPU feature that a variant needs, or a trait that device.ts or arithmetic.ts adds to them. */
 const FEATURES: Record<Variant, string | null> = {
@@ -71,6 +74,8 @@ const FEATURES: Record<Variant, string | null> = {
   f16: "shader-f16",
   octet: "octets",
   matrix: "fragments",
+  sixteen: "fragments of 16",
+  eight: "fragments of 8",
 };
 
 /** Text of each part's variants, the most wanted first. */
@@ -89,6 +94,7 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   place: { portable: place },
   tile: { portable: tile },
   broadcast: { portable: broadcast },
+  fragment: { sixteen: fragmentSixteen, eight: fragmentEight },
   fragments: { matrix: fragments },
   strips: { subgroup: strips },
   swaps: { subgroup: swaps },
@@ -104,16 +110,22 @@ const KERNELS = {
   join: { text: joinParts, parts: [] },
   matmul: { text: matmul, parts: ["weights", "table", "place", "tile"] },
   matmul_broadcast: { text: matmulBroadcast, parts: ["weights", "table", "place", "broadcast"] },
-  matmul_matrix: { text: matmulMatrix, parts: ["weights", "half_table", "place", "fragments"] },
+  matmul_matrix: {
+    text: matmulMatrix,
+    parts: ["weights", "half_table", "fragment", "place", "fragments"],
+  },
   matmul_strips: { text: matmulStrips, parts: ["weights", "levels", "strips"] },
   dense_matmul_broadcast: { text: denseMatmulBroadcast, parts: ["dense", "place", "broadcast"] },
-  dense_matmul_matrix: { text: denseMatmulMatrix, parts: ["dense", "place", "fragments"] },
+  dense_matmul_matrix: {
+    text: denseMatmulMatrix,
+    parts: ["dense", "fragment", "place", "fragments"],
+  },
   dense_matmul_strips: { text: denseMatmulStrips, parts: ["dense", "strips"] },
   dequantise: { text: dequantise, parts: ["weights", "table"] },
   dense_matvec: { text: denseMatvec, parts: ["dense", "lines"] },
   dense_matmul: { text: denseMatmul, parts: ["dense", "place", "tile"] },
   self_test: { text: selfTest, parts: ["weights", "table"] },
-  self_test_matrix: { text: selfTestMatrix, parts: [] },
+  self_test_matrix: { text: selfTestMatrix, parts: ["fragment"] },
   self_test_half: { text: selfTestHalf, parts: [] },
   self_test_bytes: { text: selfTestBytes, parts: [] },
   embed: { text: embed, parts: ["dense"] },

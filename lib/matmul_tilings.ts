@@ -6,6 +6,7 @@
  */
 
 import type { Device } from "./device.ts";
+import { fragmentSide } from "./fragment.ts";
 import type { KernelName } from "./kernels.ts";
 import type { Slice } from "./resident.ts";
 
@@ -31,7 +32,7 @@ export function matmulTilings(device: Device, slice: Slice, tokens: number): Til
   const tiles = tileTilings(device, slice, tokens);
   const few = !device.software && tokens <= FEW_TOKENS;
   const all = few ? [...broadcast, ...tiles] : [...tiles, ...broadcast];
-  if (device.gpu?.features.has("fragments") && fitsFragments(slice)) {
+  if (inFragments(device, slice)) {
     const others = few ? broadcast : all.slice(0, 1);
     return [...fragmentTilings(device, slice, tokens), ...others].slice(0, MOST_CANDIDATES);
   }
@@ -143,8 +144,13 @@ function partsOf(tiles: number, busy: number, cols: number, least: number, most:
   return possible.find((parts) => parts * tiles >= busy) ?? possible.at(-1)!;
 }
 
-/** Whether weights are levels and scales that a power of two brings to f16, or f16 as it is. */
-function fitsFragments({ packed, largestScale, reach, constants }: Slice): boolean {
+/**
+ * Whether matrix units serve a product of many tokens: they were asked for, and weights are levels and scales
+ * that a power of two brings to f16, or f16 as it is.
+ */
+export function inFragments({ gpu }: Device, slice: Slice): boolean {
+  if (!gpu?.features.has("fragments")) return false;
+  const { packed, largestScale, reach, constants } = slice;
   if (!packed) return constants.DTYPE === 1;
   const scaled = largestScale >= 2 ** -60 && largestScale <= 2 ** 60; // far from the ends of f32
   return scaled && reach >= 2 ** -14 && reach <= 2 ** 5;
@@ -159,9 +165,10 @@ function fragmentTilings(
   { rows, packed, constants: { COLS } }: Slice,
   tokens: number,
 ): Tiling[] {
+  const side = fragmentSide(gpu!.features);
   const of = (LANES: number, most: number, AHEAD: number): Tiling => {
     const SUBGROUPS = LANES / gpu!.subgroupSize;
-    const TOKENS = Math.min(most, 16 * SUBGROUPS); // 2 x 4 fragments a subgroup
+    const TOKENS = Math.min(most, LANES / 2);
     const tiles = Math.ceil(2 * rows / LANES) * Math.ceil(tokens / TOKENS);
     const busy = BUSY_TILES[TOKENS <= 16 ? "few" : "many"];
     const SPLIT = partsOf(tiles, busy, COLS, 512, 4);
@@ -172,14 +179,15 @@ function fragmentTilings(
       constants: { LANES, SUBGROUPS, TOKENS, SPLIT, AHEAD },
     };
   };
-  const usual = [16, 32, 64, 128].find((most) => most >= tokens) ?? 128;
+  const most = Math.min(128, 16 * side ** 2 / gpu!.subgroupSize); // by 2 x 4 fragments a subgroup
+  const usual = [16, 32, 64, 128].find((fit) => fit >= Math.min(tokens, most))!;
   const tilings = [
     ...(usual > 64 ? [of(256, usual, 1)] : []),
     of(128, usual, 2),
     of(256, usual, 1),
     of(128, usual, 1),
     of(256, usual, 2),
-    of(256, 64, 1),
+    of(256, Math.min(64, most), 1),
     of(128, Math.max(16, usual / 2), 2),
   ];
   return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];

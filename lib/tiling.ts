@@ -8,6 +8,7 @@
 import type { Device } from "./device.ts";
 import type { KernelName } from "./kernels.ts";
 import {
+  inFragments,
   labelOf,
   looksUp,
   matmulTilings,
@@ -59,7 +60,7 @@ export function candidatesOf(
   tokens: number,
 ): Tiling[] {
   const room = device.gpu?.device.limits.maxComputeWorkgroupStorageSize ?? Infinity;
-  const fits = (tiling: Tiling) => workgroupBytes(tiling, slice, tokens) <= room;
+  const fits = (tiling: Tiling) => workgroupBytes(device, tiling, slice, tokens) <= room;
   const fitting = waysOf(device, kind, slice, tokens).filter(fits);
   const all = fitting.length > 0 ? fitting : tileTilings(device, slice, tokens).filter(fits);
   return [...new Map(all.map((tiling) => [labelOf(tiling), tiling])).values()];
@@ -88,7 +89,7 @@ export function gates(device: Device, slice: Slice): boolean {
 function inStrips(device: Device, kind: ProductKind, slice: Slice, tokens: number): boolean {
   const features = device.gpu?.features;
   if (!device.software || !features?.has("subgroups")) return false;
-  if (kind === "matmul") return true;
+  if (kind === "matmul") return !inFragments(device, slice);
   const name = matvecName(device, slice);
   return name === "matvec" || (name === "dense_matvec" && (features.has("octets") || tokens > 1));
 }

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { Device } from "./device.ts";
+import { fragmentSide } from "./fragment.ts";
 import type { KernelName } from "./kernels.ts";
 import { looksUp, type Tiling } from "./matmul_tilings.ts";
 import type { Slice } from "./resident.ts";
@@ -26,8 +28,16 @@ const LEAST = 16;
 const BYTE_TABLES = 4 * 2 * 256;
 
 /** Workgroup memory of a product of up to `tokens` tokens. */
-export function workgroupBytes(tiling: Tiling, slice: Slice, tokens: number): number {
-  return tableBytes(tiling, slice) + tileBytes(tiling, slice, tokens);
+export function workgroupBytes(
+  { gpu }: Device,
+  tiling: Tiling,
+  slice: Slice,
+  tokens: number,
+): number {
+  const { SUBGROUPS, LANES, TOKENS } = tiling.constants;
+  if (!SUBGROUPS) return tableBytes(tiling, slice) + tileBytes(tiling, slice, tokens);
+  const sums = 4 * fragmentSide(gpu!.features) ** 2 * SUBGROUPS;
+  return tableBytes(tiling, slice) + TILE_ROW * (LANES / 2 + TOKENS) + sums;
 }
 
 /** Of the table of levels: pairs of f32 or f16, single levels, or bytes. */
@@ -40,16 +50,14 @@ function tableBytes({ name, constants: { COPIES = 1, SINGLY } }: Tiling, slice: 
   return (name === "matvec_fast" || name === "matmul_matrix" ? 4 : 8) * pairs + LEAST;
 }
 
-/** Of everything else: activations, weights of a step, sums. */
+/** Of everything else but fragments: activations, weights of a step, sums. */
 function tileBytes({ name, constants }: Tiling, slice: Slice, tokens: number): number {
-  const { SPAN, WORKGROUP, TALL, STAGED, SUBGROUPS, LANES, TOKENS, SLICES, ACROSS, WIDE, EACH } =
-    constants;
+  const { SPAN, WORKGROUP, TALL, STAGED, TOKENS, SLICES, ACROSS, WIDE, EACH } = constants;
   if (SPAN) { // parts lines and columns
     const sums = 4 * tokens * TALL * (WORKGROUP + WORKGROUP / SPAN);
     const stage = STAGED ? 16 * STAGED_FOURS[name]! * SPAN * tokens : LEAST;
     return sums + (slice.packed ? stage : 0);
   }
-  if (SUBGROUPS) return TILE_ROW * (LANES / 2 + TOKENS) + 4 * 256 * SUBGROUPS; // fragments
   if (SLICES) return 16 * SLICES * TOKENS * Math.max(8, ACROSS / 4); // broadcast
   if (EACH) return 4 * TOKENS * EACH; // strips
   return TILE_ROW * (4 * ACROSS + 8 * WIDE); // tile

@@ -12,7 +12,8 @@ const LAYERS: Record<string, string> = {
     "group_sides scale_search stored_scales coded_scales quantizer quantization_error " +
     "recipe lloyd budget triangular layer_error weighted_clip group_rounding repack row_descent " +
     "open_row output_clip refinement gptq awq quantize_linear gram_reference",
-  gpu: "waiting gpu launch kernels self_test arithmetic native bun_webgpu bindings software_gpu " +
+  gpu:
+    "waiting gpu launch kernels self_test fragment arithmetic native bun_webgpu bindings software_gpu " +
     "tuning_cache device device_facts timing",
   operations:
     "byte_levels linear_reference pointwise_reference attention_reference resident matmul_tilings workgroup_memory tiling " +
@@ -206,7 +207,7 @@ for (const name of kernels) {
 for (const name of parts) {
   test(`kernels/parts/${name}.wgsl says what it needs, and is used`, () => {
     const text = read(`kernels/parts/${name}.wgsl`);
-    const [, part] = /^(\w+)_(portable|subgroup|f16|octet|matrix)$/.exec(name) ?? [];
+    const [, part] = /^(\w+)_(portable|subgroup|f16|octet|matrix|sixteen|eight)$/.exec(name) ?? [];
     assert.match(headerOf(text), new RegExp(`^// ${part}: `));
     assert.deepEqual(missing(headerOf(text), ["needs:", ...bindingsIn(text)]), []);
     assert.ok(read("lib/kernels.ts").includes(`"../kernels/parts/${name}.wgsl"`));

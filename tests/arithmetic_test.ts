@@ -4,7 +4,7 @@ import {
   fragmentTest,
   halfTest,
   hasBytes,
-  hasFragments,
+  MATRIX_UNITS,
   mayBeFast,
 } from "../lib/arithmetic.ts";
 import { gpuTest } from "./gpu_devices.ts";
@@ -55,28 +55,17 @@ test("the GPUs that multiply bytes are those whose machine code was read", () =>
   assert.ok(!on("amd", "gcn-5") && !on("amd", "") && !on("nvidia", "hopper"));
 });
 
-gpuTest("fragmentTest() refuses a device that has no fragments", async (gpu) => {
-  const features = new Set([
-    ...gpu.features,
-    "shader-f16",
-    "chromium-experimental-subgroup-matrix",
-  ]);
-  const without = new Set([...features].filter((feature) => !feature.startsWith("chromium")));
-  await assert.rejects(fragmentTest({ ...gpu, features: without }), /^Error: it shows none$/);
-  const odd = { ...gpu, features, subgroupSize: 16 };
-  await assert.rejects(fragmentTest(odd), /^Error: its subgroups are of other widths$/);
-  const other = { ...gpu, features, subgroupSize: 32 };
-  if (features.has("fragments offered")) return;
-  await assert.rejects(fragmentTest(other), /^Error: it has none of 16 x 16 f16 with sums in f32$/);
-});
-
-test("an adapter has the fragments that it lists, of the one kind that kernels use", () => {
-  const own = { M: 16, N: 16, K: 16, componentType: "f16", resultComponentType: "f32" };
-  const adapterOf = (subgroupMatrixConfigs?: unknown[]) =>
-    ({ info: { subgroupMatrixConfigs } }) as unknown as GPUAdapter;
-  assert.ok(hasFragments(adapterOf([{ ...own, N: 8 }, own])));
-  for (const wrong of [{ N: 8 }, { resultComponentType: "f16" }, { componentType: "u8" }]) {
-    assert.ok(!hasFragments(adapterOf([{ ...own, ...wrong }])));
+gpuTest("fragmentTest() refuses a device that has no fragments of its kinds", async (gpu) => {
+  const refused = (traits: string[], subgroupSize: number, reason: RegExp) => {
+    const own = [...gpu.features].filter((feature) => !/^chromium|^fragments/.test(feature));
+    const features = new Set([...own, "shader-f16", ...traits]);
+    return assert.rejects(fragmentTest({ ...gpu, features, subgroupSize }), reason);
+  };
+  await refused([], 32, /^Error: it shows none$/);
+  const none = /^Error: it has none of 16 x 16 or 8 x 8 f16 with sums in f32$/;
+  await refused([MATRIX_UNITS], 32, none);
+  for (const [side, subgroupSize] of [[16, 16], [8, 64]]) {
+    const traits = [MATRIX_UNITS, `fragments of ${side}`];
+    await refused(traits, subgroupSize, /^Error: its subgroups are of other widths$/);
   }
-  assert.ok(!hasFragments(adapterOf()));
 });

@@ -50,10 +50,20 @@ test("each kernel file is a kernel, each part belongs to one", async () => {
   const files = (await readdir(FOLDER)).filter((name) => name.endsWith(".wgsl"));
   assert.deepEqual(files.map((name) => name.replace(".wgsl", "")).sort(), [...kernelNames].sort());
   const all = kernelNames.flatMap((name) =>
-    kernelCombinations(name, new Set(["subgroups", "octets", "shader-f16", "fragments"]))
+    kernelCombinations(
+      name,
+      new Set([
+        "subgroups",
+        "octets",
+        "shader-f16",
+        "fragments",
+        "fragments of 16",
+        "fragments of 8",
+      ]),
+    )
   );
   for (const part of await readdir(new URL("parts/", FOLDER))) {
-    assert.match(part, /^[a-z_]+_(portable|subgroup|f16|octet|matrix)\.wgsl$/);
+    assert.match(part, /^[a-z_]+_(portable|subgroup|f16|octet|matrix|sixteen|eight)\.wgsl$/);
     const header = (await readFile(new URL(`parts/${part}`, FOLDER), "utf8")).split("\n", 1)[0];
     assert.ok(all.some(({ code }) => code.includes(header)), part);
   }
@@ -180,7 +190,7 @@ gpuTest("each part is valid WGSL beside what it needs", async (gpu) => {
   for (const part of await readdir(new URL("parts/", FOLDER))) {
     const needsSubgroups = /_(subgroup|octet)\.wgsl$/.test(part);
     if (needsSubgroups && !gpu.features.has("subgroups")) continue;
-    if (/_matrix\.wgsl$/.test(part)) continue; // tests/matrix_units_test.ts has them compiled
+    if (/_(matrix|sixteen|eight)\.wgsl$/.test(part)) continue; // tests/matrix_units_test.ts has them compiled
     if (/_f16\.wgsl$/.test(part) && !halves) continue;
     const beside = STAND_INS[part.replace(/_[a-z0-9]+\.wgsl$/, "")] ?? "";
     const other = PART_FILES[beside] ? await text(PART_FILES[beside]) : beside;

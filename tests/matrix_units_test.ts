@@ -25,19 +25,24 @@ test("kernels for matrix units are valid to Dawn, which needs no GPU to say so",
   const adapter = (await gpu.requestAdapter())!;
   const wanted = ["shader-f16", "subgroups", MATRIX_UNITS] as GPUFeatureName[];
   const device = await adapter.requestDevice({ requiredFeatures: wanted });
-  const features = new Set([...wanted, "halves", "fragments"]);
   const shape = { ROWS: 64, COLS: 96, OUT_ROWS: 64, LANES: 128, SUBGROUPS: 4, TOKENS: 16 };
   const constants: Record<(typeof UNITS)[number], Record<string, number>> = {
     matmul_matrix: { ...shape, GROUP: 32, BITS: 4, DECODE: 0, SCALING: 1 },
     dense_matmul_matrix: { ...shape, DTYPE: 1 },
     self_test_matrix: { WORKGROUP: 128 },
   };
-  for (const name of UNITS) {
-    const module = device.createShaderModule({ code: kernelFor(name, features).code });
-    const compute = { module, entryPoint: "main", constants: constants[name] };
-    await device.createComputePipelineAsync({ layout: "auto", compute });
+  const having = (side: number) =>
+    new Set([...wanted, "halves", "fragments", `fragments of ${side}`]);
+  for (const side of [16, 8]) {
+    for (const name of UNITS) {
+      const { code } = kernelFor(name, having(side));
+      assert.match(code, new RegExp(`const M: u32 = ${side};`));
+      const module = device.createShaderModule({ code });
+      const compute = { module, entryPoint: "main", constants: constants[name] };
+      await device.createComputePipelineAsync({ layout: "auto", compute });
+    }
   }
-  const broken = kernelFor("matmul_matrix", features).code.replace(
+  const broken = kernelFor("matmul_matrix", having(16)).code.replace(
     "sums.b0 = sub",
     "sums.b9 = sub",
   );
@@ -78,7 +83,7 @@ const byUnits = ({ name }: Tiling) => name.endsWith("_matrix");
 
 test("tiles hold all tokens where they can, and few tiles share out the columns", () => {
   const gpu = {
-    features: new Set(["fragments"]),
+    features: new Set(["fragments", "fragments of 16"]),
     choices: new Map(),
     subgroupSize: 32,
     device: { limits: {} },

@@ -84,7 +84,7 @@ test("gates and ups are never cut into parts, which could not be multiplied", ()
 });
 
 test("matrix units get f16 activations first, and weights that f16 can hold", () => {
-  const features = new Set(["fragments"]);
+  const features = new Set(["fragments", "fragments of 16"]);
   const gpu = { features, choices: new Map(), subgroupSize: 32, device: { limits } };
   const withUnits = { ...device, gpu } as unknown as Device;
   for (const [largestScale, reach] of [[0.03, 1], [0.5, 15], [60000, 30], [2, 6 * 2 ** -14]]) {

@@ -105,7 +105,7 @@ gpuTest("slices hold as many rows as they may", async (_, device) => {
 gpuTest(
   "matrix units are told the largest scale that there is, not that there could be",
   async (_, device) => {
-    const features = new Set([...device.gpu!.features, "fragments"]);
+    const features = new Set([...device.gpu!.features, "fragments", "fragments of 16"]);
     const units: Device = { ...device, gpu: { ...device.gpu!, features } };
     for (
       const [format, group, scales] of [

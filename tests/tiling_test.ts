@@ -8,6 +8,7 @@ import { load } from "../lib/linear.ts";
 import { gpuTest } from "./gpu_devices.ts";
 import { asGpu, denseAgrees, denseWeights, matvecAgrees, weights } from "./linear_cases.ts";
 
+const FRAGMENTS = [16, 8].map((side) => ["fragments", `fragments of ${side}`]);
 const slice = { packed: true, rows: 8, constants: { COLS: 64 } } as unknown as Slice;
 
 test("tilingOf() takes matvec for few tokens on every device", async () => {
@@ -138,7 +139,7 @@ test("tuning has 6 to 12 ways to compare, whatever the shape, batch and device",
   const cpu = await openDevice({ binding: "cpu" });
   const shapes = [[4096, 4096], [11008, 4096], [28672, 8192], [128, 8192], [128256, 8192]];
   for (const software of [true, false]) {
-    for (const traits of [[], ["subgroups", "octets"], ["halves"], ["bytes"], ["fragments"]]) {
+    for (const traits of [[], ["subgroups", "octets"], ["halves"], ["bytes"], ...FRAGMENTS]) {
       const features = new Set(traits);
       const gpu = { features, choices: new Map(), subgroupSize: 32, device: { limits: {} } };
       const device = { ...cpu, software, gpu } as unknown as Device;

@@ -35,6 +35,8 @@ async function refusal(code: string, constants: Record<string, number>, besides:
   return (await device.popErrorScope())?.message;
 }
 
+const FRAGMENTS = [16, 8].map((side) => ["halves", "fragments", `fragments of ${side}`]);
+
 const cpu = await openDevice({ binding: "cpu" });
 
 /** A GPU by its traits alone, with so much workgroup memory. */
@@ -64,7 +66,7 @@ const slices = ["packed by a table", "packed, bits decoded", "dense"].map((kind,
 
 test("no product is cut up so that it wants more workgroup memory than there is", () => {
   const seen = { fits: 0, full: 0 };
-  for (const traits of [[], ["halves"], ["halves", "bytes"], ["halves", "fragments"]]) {
+  for (const traits of [[], ["halves"], ["halves", "bytes"], ...FRAGMENTS]) {
     for (const slice of slices) {
       for (const tokens of [1, 2, 8, 64, 512]) {
         const kind = tokens <= 2 ? "matvec" : "matmul";
@@ -72,10 +74,14 @@ test("no product is cut up so that it wants more workgroup memory than there is"
           const device = gpuWith(traits, adapter);
           const all = candidatesOf(device, kind, slice, tokens);
           const small = candidatesOf(gpuWith(traits, adapter, PROMISED), kind, slice, tokens);
-          const fits = all.filter((tiling) => workgroupBytes(tiling, slice, tokens) <= PROMISED);
+          const fits = all.filter((tiling) =>
+            workgroupBytes(device, tiling, slice, tokens) <= PROMISED
+          );
           if (fits.length > 0) assert.deepEqual(small.map(labelOf), fits.map(labelOf));
           assert.ok(small.length > 0, `${kind} of ${tokens}`);
-          assert.ok(small.every((tiling) => workgroupBytes(tiling, slice, tokens) <= PROMISED));
+          assert.ok(
+            small.every((tiling) => workgroupBytes(device, tiling, slice, tokens) <= PROMISED),
+          );
           seen.fits += fits.length;
           seen.full += all.length - fits.length;
         }
@@ -87,7 +93,7 @@ test("no product is cut up so that it wants more workgroup memory than there is"
 
 test("what is told of a way to cut up a product is what its kernel wants, to 32 bytes", async () => {
   let told = 0;
-  for (const traits of [[], ["halves", "fragments"], ["halves", "bytes"]]) {
+  for (const traits of [[], ["halves", "bytes"], ...FRAGMENTS]) {
     for (const slice of slices) {
       for (const tokens of [1, 2, 16, 512]) {
         const kind = tokens <= 2 ? "matvec" : "matmul";
@@ -97,7 +103,7 @@ test("what is told of a way to cut up a product is what its kernel wants, to 32 
           const { launch: { constants } } = launchesOf(own, product as never, tiling)
             .find(({ name }) => name === tiling.name)!;
           const { code } = kernelFor(tiling.name, own.gpu!.features);
-          const left = PROMISED - workgroupBytes(tiling, slice, tokens);
+          const left = PROMISED - workgroupBytes(own, tiling, slice, tokens);
           const label = `${labelOf(tiling)}, ${tokens} tokens, ${PROMISED - left} bytes`;
           if (left >= 16) assert.equal(await refusal(code, constants, left), undefined, label);
           const full = await refusal(code, constants, Math.max(left + 32, 4));

@@ -10,7 +10,7 @@
 // bound:    |y - ref| <= 16 * 2^-24 * sum |x w| against f64: sums go up in steps (8, 16 eights, all
 //           eights of a lane, 8 lanes, all)
 // dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
-// parts:    dense, lines
+// parts:    dense, fold, lines
 // spec:     denseMatvec() in lib/linear_reference.ts
 
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;

@@ -13,7 +13,7 @@
 // Sixteen products are added in a row, then two such sums, then units by the steps of parts/columns.
 //
 // dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
-// parts:    weights, table, lines, rows, columns
+// parts:    weights, table, fold, lines, rows, columns
 // spec:     matvec() in lib/linear_reference.ts
 
 alias Piece = vec4f;

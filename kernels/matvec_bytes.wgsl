@@ -12,7 +12,7 @@
 // of which m / 254 is for activations that are rounded, and the rest for f32.
 //
 // dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
-// parts:    weights, byte_table, lines, rows, columns
+// parts:    weights, byte_table, fold, lines, rows, columns
 // spec:     matvec() in lib/linear_reference.ts
 
 alias Piece = vec4u;

@@ -13,7 +13,7 @@
 //   |y - ref| <= 20 * 2^-11 * sum |x level| S + 2^-24 m sum S
 //
 // dispatch: SPLIT workgroups for LINES * TALL rows, folded over x and y
-// parts:    weights, half_table, lines, rows, columns
+// parts:    weights, half_table, fold, lines, rows, columns
 // spec:     matvec() in lib/linear_reference.ts
 
 enable f16;

@@ -33,7 +33,7 @@ import {
 import { holdCalls } from "./bun_webgpu.ts";
 import { fragmentTraits } from "./fragment.ts";
 import { closeGpu, createGpu, type Gpu, refusal } from "./gpu.ts";
-import { selfTest } from "./self_test.ts";
+import { findOrder, selfTest } from "./self_test.ts";
 import { withSoftwareGpu } from "./software_gpu.ts";
 import { readChoices, tuningKey } from "./tuning_cache.ts";
 
@@ -280,6 +280,7 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
   const gpu = createGpu(device, traits, subgroupSize);
   try {
     await inTime("The self-test", selfTest(gpu));
+    if (!software) await findOrder(gpu);
   } catch (cause) {
     device.destroy();
     throw selfTestError(found, cause as Error);

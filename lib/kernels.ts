@@ -31,6 +31,7 @@ import rmsNorm from "../kernels/rms_norm.wgsl" with { type: "text" };
 import rotate from "../kernels/rotate.wgsl" with { type: "text" };
 import selfTest from "../kernels/self_test.wgsl" with { type: "text" };
 import selfTestBytes from "../kernels/self_test_bytes.wgsl" with { type: "text" };
+import selfTestLanes from "../kernels/self_test_lanes.wgsl" with { type: "text" };
 import selfTestMatrix from "../kernels/self_test_matrix.wgsl" with { type: "text" };
 import selfTestHalf from "../kernels/self_test_half.wgsl" with { type: "text" };
 import siluMul from "../kernels/silu_mul.wgsl" with { type: "text" };
@@ -42,6 +43,8 @@ import byteTable from "../kernels/parts/byte_table_portable.wgsl" with { type: "
 import cache from "../kernels/parts/cache_portable.wgsl" with { type: "text" };
 import columns from "../kernels/parts/columns_portable.wgsl" with { type: "text" };
 import dense from "../kernels/parts/dense_portable.wgsl" with { type: "text" };
+import fold from "../kernels/parts/fold_portable.wgsl" with { type: "text" };
+import foldSubgroup from "../kernels/parts/fold_subgroup.wgsl" with { type: "text" };
 import fragmentEight from "../kernels/parts/fragment_eight.wgsl" with { type: "text" };
 import fragmentSixteen from "../kernels/parts/fragment_sixteen.wgsl" with { type: "text" };
 import fragments from "../kernels/parts/fragments_matrix.wgsl" with { type: "text" };
@@ -87,6 +90,7 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
   byte_table: { portable: byteTable },
   dense: { portable: dense },
   reduce: { subgroup: reduceSubgroup, portable: reduce },
+  fold: { subgroup: foldSubgroup, portable: fold },
   lines: { portable: lines },
   columns: { portable: columns },
   rows: { portable: rows },
@@ -102,9 +106,15 @@ const PARTS: Record<string, Partial<Record<Variant, string>>> = {
 
 /** Text and parts of each kernel. */
 const KERNELS = {
-  matvec: { text: matvec, parts: ["weights", "table", "lines", "rows", "columns"] },
-  matvec_fast: { text: matvecFast, parts: ["weights", "half_table", "lines", "rows", "columns"] },
-  matvec_bytes: { text: matvecBytes, parts: ["weights", "byte_table", "lines", "rows", "columns"] },
+  matvec: { text: matvec, parts: ["weights", "table", "fold", "lines", "rows", "columns"] },
+  matvec_fast: {
+    text: matvecFast,
+    parts: ["weights", "half_table", "fold", "lines", "rows", "columns"],
+  },
+  matvec_bytes: {
+    text: matvecBytes,
+    parts: ["weights", "byte_table", "fold", "lines", "rows", "columns"],
+  },
   byte_tokens: { text: byteTokens, parts: [] },
   halve_tokens: { text: halveTokens, parts: [] },
   join: { text: joinParts, parts: [] },
@@ -122,10 +132,11 @@ const KERNELS = {
   },
   dense_matmul_strips: { text: denseMatmulStrips, parts: ["dense", "strips"] },
   dequantise: { text: dequantise, parts: ["weights", "table"] },
-  dense_matvec: { text: denseMatvec, parts: ["dense", "lines"] },
+  dense_matvec: { text: denseMatvec, parts: ["dense", "fold", "lines"] },
   dense_matmul: { text: denseMatmul, parts: ["dense", "place", "tile"] },
   self_test: { text: selfTest, parts: ["weights", "table"] },
   self_test_matrix: { text: selfTestMatrix, parts: ["fragment"] },
+  self_test_lanes: { text: selfTestLanes, parts: [] },
   self_test_half: { text: selfTestHalf, parts: [] },
   self_test_bytes: { text: selfTestBytes, parts: [] },
   embed: { text: embed, parts: ["dense"] },

@@ -72,6 +72,30 @@ async function multiply(gpu: Gpu, format: Format): Promise<Float32Array> {
   return got;
 }
 
+/** Lanes whose places are looked at: as many as the largest workgroup of kernels/parts/lines has. */
+const LANES = 256;
+
+/** Trait of a device whose subgroups are dealt lanes in their order, which WebGPU does not promise. */
+export const ORDERED = "lanes in order";
+
+/** Gives a device of one subgroup width the trait {@linkcode ORDERED}, if it is so. */
+export async function findOrder(gpu: Gpu): Promise<void> {
+  if (!gpu.features.has("subgroups") || gpu.subgroupSize === 0) return;
+  const y = empty(gpu, 4 * LANES);
+  const launch = { constants: { WORKGROUP: LANES }, buffers: [y], workgroups: 1 };
+  await run(gpu, kernelFor("self_test_lanes", gpu.features), launch);
+  const places = new Uint32Array((await download(gpu, y)).buffer);
+  y.destroy();
+  const wanted = expectedLanes(gpu.subgroupSize);
+  if (!places.every((place, lane) => place === wanted[lane])) return;
+  Object.assign(gpu, { features: new Set([...gpu.features, ORDERED]) });
+}
+
+/** What y [256] of self_test_lanes is where lanes are in order. */
+function expectedLanes(subgroupSize: number): number[] {
+  return Array.from({ length: LANES }, (_, lane) => lane % subgroupSize);
+}
+
 function constantsOf(gpu: Gpu, { bits, decode }: Format): Record<string, number> {
   return {
     ROWS,

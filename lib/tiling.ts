@@ -19,6 +19,7 @@ import {
   waitsForBanks,
 } from "./matmul_tilings.ts";
 import type { Slice } from "./resident.ts";
+import { ORDERED } from "./self_test.ts";
 import { workgroupBytes } from "./workgroup_memory.ts";
 
 export { labelOf, type Tiling };
@@ -74,7 +75,7 @@ function waysOf(device: Device, kind: ProductKind, slice: Slice, tokens: number)
   const fast = packed && name !== "matvec";
   const all = device.software ? softwareShapes(packed) : hardwareShapes(device, slice, fast);
   const shapes = all.filter(({ tall }) => tall * tokens <= MOST_SUMS).slice(0, MOST_CANDIDATES);
-  return shapes.map((shape) => matvecTiling(slice, shape, name));
+  return shapes.map((shape) => matvecTiling(device, slice, shape, name));
 }
 
 /** Whether a product with one token can gate what it makes: strips cannot. */
@@ -195,12 +196,20 @@ function fitsHalves({ reach }: Slice): boolean {
 }
 
 function matvecTiling(
+  { gpu }: Device,
   { packed, byteLevels }: Slice,
   shape: MatvecShape,
   name: KernelName,
 ): Tiling {
   const { lines, span, tall, split = 1, staged = false, copies, singly } = shape;
-  const common = { WORKGROUP: lines * span, SPAN: span, TALL: tall, SPLIT: split };
+  const fold = gpu?.features.has(ORDERED) ? Math.min(span, gpu.subgroupSize) : 1;
+  const common = {
+    WORKGROUP: lines * span,
+    SPAN: span,
+    TALL: tall,
+    SPLIT: split,
+    ...(fold > 1 && { FOLD: fold }),
+  };
   return {
     name,
     rows: tall * lines,

@@ -52,9 +52,9 @@ function tableBytes({ name, constants: { COPIES = 1, SINGLY } }: Tiling, slice: 
 
 /** Of everything else but fragments: activations, weights of a step, sums. */
 function tileBytes({ name, constants }: Tiling, slice: Slice, tokens: number): number {
-  const { SPAN, WORKGROUP, TALL, STAGED, TOKENS, SLICES, ACROSS, WIDE, EACH } = constants;
+  const { SPAN, WORKGROUP, TALL, FOLD = 1, STAGED, TOKENS, SLICES, ACROSS, WIDE, EACH } = constants;
   if (SPAN) { // parts lines and columns
-    const sums = 4 * tokens * TALL * (WORKGROUP + WORKGROUP / SPAN);
+    const sums = 4 * tokens * TALL * (WORKGROUP / FOLD + WORKGROUP / SPAN);
     const stage = STAGED ? 16 * STAGED_FOURS[name]! * SPAN * tokens : LEAST;
     return sums + (slice.packed ? stage : 0);
   }

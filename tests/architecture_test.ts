@@ -42,6 +42,7 @@ const LONG: Record<string, string> = {};
 const RECORDED: Record<string, string> = {
   self_test: "self_test",
   self_test_half: "arithmetic",
+  self_test_lanes: "self_test",
   self_test_bytes: "arithmetic",
   self_test_matrix: "arithmetic",
   matmul_matrix: "matmul_tilings",
@@ -76,6 +77,7 @@ const SPECIFIED: Record<string, string> = {
   attention_quads: "attention",
   self_test: "expected",
   self_test_half: "expectedHalves",
+  self_test_lanes: "expectedLanes",
   self_test_bytes: "expectedBytes",
   self_test_matrix: "expectedFragments",
   matmul_matrix: "matmul",

@@ -70,7 +70,7 @@ test("each kernel file is a kernel, each part belongs to one", async () => {
 });
 
 test("without features only portable parts are taken", () => {
-  const needing = /_quads$|_strips$|_matrix$|^matvec_fast$|^self_test_half$/;
+  const needing = /_quads$|_strips$|_matrix$|^matvec_fast$|^self_test_(half|lanes)$/;
   for (const name of kernelNames.filter((name) => !needing.test(name))) {
     assert.equal(kernelCombinations(name, new Set()).length, 1);
     assert.doesNotMatch(kernelFor(name, new Set()).code, /enable /);
@@ -97,6 +97,8 @@ var<workgroup> left: array<f32, 64>;
 /** What a part takes from its kernel or from another part, as its header says under `needs:`. */
 const STAND_INS: Record<string, string> = {
   lines: `override ROWS: u32;
+const FOLD = 1u;
+fn fold(sum: f32) -> f32 { return sum; }
 @group(0) @binding(8) var<storage, read> bias: array<f32>;
 @group(0) @binding(9) var<storage, read_write> y: array<f32>;
 `,
@@ -205,6 +207,7 @@ gpuTest("every combination of parts compiles", async (gpu) => {
   for (const name of kernelNames as KernelName[]) {
     for (const { code } of kernelCombinations(name, gpu.features)) {
       if (code.startsWith("enable f16;") && !halves) continue;
+      if (code.startsWith("enable subgroups;") && !gpu.features.has("subgroups")) continue;
       if (name.endsWith("_matrix")) continue; // see tests/matrix_units_test.ts
       const module = gpu.device.createShaderModule({ code });
       const compute = { module, entryPoint: "main", constants: constantsOf(code) };

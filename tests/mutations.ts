@@ -20,6 +20,7 @@ import {
   dequantiseWhole,
   fewInStrips,
   flushing,
+  folded,
   fractional,
   HEADS_OF_20,
   inParts,
@@ -134,8 +135,8 @@ export const MUTATIONS: Mutation[] = [
   // rows and lanes, and parts of a row
   ["i % OUTPUTS + OUTPUTS", "i % OUTPUTS", plainSteps],
   ["r / OUTPUTS * (ROWS / 2u)", "r / OUTPUTS * ROWS", plainSteps],
-  ["i < SPAN; i += 8u", "i < 8u; i += 8u", staged("fp4-sym")],
-  ["j < min(i + 8u, SPAN)", "j < min(i + 7u, SPAN)", longMatvec],
+  ["i < LEFT; i += 8u", "i < 8u; i += 8u", staged("fp4-sym")],
+  ["j < min(i + 8u, LEFT)", "j < min(i + 7u, LEFT)", longMatvec],
   ["let line = i / OUTPUTS % LINES;", "let line = i / OUTPUTS % 2u;", staged("fp4-sym")],
   ["bias_of(FIRST_ROW + row)", "bias_of(row)", plainSlices],
   ["token * OUT_ROWS + FIRST_ROW + row;", "token * OUT_ROWS + row;", plainSlices],
@@ -338,4 +339,6 @@ export const OCTET_MUTATIONS: Mutation[] = [
     strips("fp4-sym", 8),
   ],
   ["sum += subgroupShuffleXor(sum, 4u)", "sum += subgroupShuffleXor(sum, 2u)", fewInStrips(1)],
+  ["folded += subgroupShuffleXor(folded, 4u)", "folded *= 2.0", folded],
+  ["lane % SPAN / FOLD", "lane % LEFT", folded],
 ];

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { selfTest } from "../lib/self_test.ts";
+import { findOrder, ORDERED, selfTest } from "../lib/self_test.ts";
 import { gpuTest } from "./gpu_devices.ts";
 import { miscompiling } from "./miscompiling.ts";
 
@@ -30,4 +30,16 @@ gpuTest("selfTest() refuses a device that computes otherwise", async (gpu) => {
   for (const [from, to] of faults) {
     await assert.rejects(selfTest(miscompiling(gpu, from, to)), / row \d must be \[/, from);
   }
+});
+
+gpuTest("findOrder() tells subgroups that are dealt lanes in order from others", async (gpu) => {
+  const found = async (from: string, to: string) => {
+    const own = { ...miscompiling(gpu, from, to), features: new Set(gpu.features) };
+    await findOrder(own);
+    return own.features.has(ORDERED);
+  };
+  const known = gpu.features.has("subgroups") && gpu.subgroupSize > 0;
+  assert.equal(await found("y[lane] =", "y[lane] ="), known);
+  assert.equal(await found("y[lane] =", "y[lane ^ 1u] ="), false);
+  assert.equal(await found("y[lane] =", "y[255u - lane] ="), false);
 });

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import type { Device } from "../lib/device.ts";
 import { openDevice } from "../lib/device.ts";
 import type { Slice } from "../lib/resident.ts";
+import { findOrder } from "../lib/self_test.ts";
 import { candidatesOf, classOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { load } from "../lib/linear.ts";
 import { gpuTest } from "./gpu_devices.ts";
@@ -39,13 +40,16 @@ for (const software of [true, false]) {
     `every way to cut up a matvec that ${kind} has agrees with the reference`,
     async (_, real) => {
       const named = software ? real : asGpu(real);
+      if (!software) await findOrder(named.gpu!);
       const device = { ...named, adapter: software ? named.adapter : "NVIDIA, by name" };
       const q = weights(40, 600, "nf4-asym", 32);
       const w = denseWeights(40, 600, "F16");
       const loaded = await load(device, q);
       const candidates = candidatesOf(device, "matvec", loaded.slices[0], 1);
       const plain = await load(device, w);
-      const { choices } = device.gpu!;
+      const { choices, subgroupSize } = device.gpu!;
+      const folds = new Set(candidates.map(({ constants: { FOLD = 1 } }) => FOLD));
+      assert.deepEqual([...folds], [software ? 1 : Math.max(1, subgroupSize)]);
       for (const [i, tiling] of candidates.entries()) {
         choices.set(classOf(device, "matvec", loaded.slices[0], 1), labelOf(tiling));
         await matvecAgrees(device, q, { biased: i % 2 === 1 });

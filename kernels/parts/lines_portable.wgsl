@@ -2,13 +2,13 @@
 //
 // A workgroup is LINES lines of SPAN lanes. The lanes of a line stride together over the columns of TALL
 // rows, so that what a lane loads of x serves TALL rows, and what a line loads of W lies side by side.
-// Each lane leaves its sums in workgroup memory; after one barrier a lane an output adds up those of its
-// line, eight at a time, which bounds rounding and fixes the order of additions.
+// Of each FOLD lanes the first leaves their sums in workgroup memory; after one barrier a lane an output adds
+// up those of its line, eight at a time, which bounds rounding and fixes the order of additions.
 //
 // Of SPLIT workgroups each takes every SPLIT-th step over the columns of the same rows and leaves a sum
 // of its own, y [SPLIT, BATCH, OUT_ROWS], for kernels/join.wgsl.
 //
-// needs:    ROWS, and bias and y, bound by the kernel; powers of two: WORKGROUP, SPAN, TALL, BATCH;
+// needs:    parts/fold, FOLD <= SPAN; ROWS, and bias and y, bound by the kernel; powers of two: WORKGROUP, SPAN, TALL, BATCH;
 //           SPAN <= WORKGROUP, TALL >= 2, TALL * BATCH <= 16; leave() by all lanes, then a barrier
 // gives:    y [BATCH, OUT_ROWS]: rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to where ADD;
 //           where GATED the first half of W's rows are gates and the second half ups:
@@ -28,8 +28,9 @@ override OUT_ROWS: u32;
 override LINES: u32 = WORKGROUP / SPAN;
 override OUTPUTS: u32 = select(TALL, TALL / 2u, GATED); // rows of y that a line makes
 
-// Sums [BATCH, TALL, LINES, SPAN + 1]; the odd one keeps lines off each other's banks.
-override SUMS: u32 = BATCH * TALL * LINES * (SPAN + 1u);
+// Sums [BATCH, TALL, LINES, LEFT + 1]; the odd one keeps lines off each other's banks.
+override LEFT: u32 = SPAN / FOLD; // of a line
+override SUMS: u32 = BATCH * TALL * LINES * (LEFT + 1u);
 var<workgroup> partial: array<f32, SUMS>;
 
 // Row r of the TALL of a line: in turn, or gates and then their ups. Those beyond the last repeat it.
@@ -42,16 +43,18 @@ fn row_of(line: u32, r: u32) -> u32 {
 
 // Leaves the sum of row r and a token.
 fn leave(lane: u32, r: u32, token: u32, sum: f32) {
-  partial[((token * TALL + r) * LINES + lane / SPAN) * (SPAN + 1u) + lane % SPAN] = sum;
+  let folded = fold(sum);
+  if (lane % FOLD > 0u) { return; }
+  partial[((token * TALL + r) * LINES + lane / SPAN) * (LEFT + 1u) + lane % SPAN / FOLD] = folded;
 }
 
 // sum over the lanes of a line of what they left
 fn line_sum(line: u32, r: u32, token: u32) -> f32 {
-  let at = ((token * TALL + r) * LINES + line) * (SPAN + 1u);
+  let at = ((token * TALL + r) * LINES + line) * (LEFT + 1u);
   var sum = 0.0;
-  for (var i = 0u; i < SPAN; i += 8u) {
+  for (var i = 0u; i < LEFT; i += 8u) {
     var eight = 0.0;
-    for (var j = i; j < min(i + 8u, SPAN); j++) { eight += partial[at + j]; }
+    for (var j = i; j < min(i + 8u, LEFT); j++) { eight += partial[at + j]; }
     sum += eight;
   }
   return sum;

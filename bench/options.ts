@@ -166,6 +166,34 @@ export function readReportOptions(args: readonly string[]): ReportOptions | null
   return { files: parsed._.map(callersPath), out: callersPath(text(parsed.out) ?? ".") };
 }
 
+/** What `bench:tuning` is asked. */
+export interface TuningOptions {
+  readonly shapes: readonly Shape[];
+  readonly formats: readonly string[];
+  readonly batches: readonly number[];
+  readonly rounds: number;
+  /** Whether choices of the cache count. */
+  readonly tune: "cached" | "now";
+  readonly fast: boolean;
+  readonly binding?: Binding;
+}
+
+/** Reads the flags of `bench:tuning`. */
+export function readTuningOptions(args: readonly string[]): TuningOptions {
+  const strings = ["shapes", "formats", "batches", "rounds", "tune", "binding"];
+  const parsed = parse(args, strings, ["fast", "strict"]);
+  if (parsed._.length > 0) refuse(parsed._[0], "word of bench:tuning", []);
+  return {
+    shapes: listOf(parsed, "shapes", shapesOf) ?? shapesOf("4096x4096"),
+    formats: listOf(parsed, "formats", formatsOf) ?? ["fp4-asym", "nf4-asym", "f16"],
+    batches: listOf(parsed, "batches", batchOf) ?? [1, 8, 64],
+    rounds: readNumber(parsed, "rounds", { least: 3, most: 10_000 }) ?? 21,
+    tune: readOneOf("tune", text(parsed.tune), ["cached", "now"] as const) ?? "cached",
+    fast: readFast(parsed),
+    binding: readOneOf("binding", text(parsed.binding), bindings),
+  };
+}
+
 /** Reads flags, those that take a text and those that do not; another one is refused. */
 export function parse(args: readonly string[], string: string[], boolean: string[]): Args {
   const flags = [...string, ...boolean].map((flag) => `--${flag}`);

@@ -75,14 +75,14 @@ export async function tune(
 ): Promise<Tuned[]> {
   const { gpu } = device;
   if (!gpu) return [];
-  const kind: ProductKind = tokens <= 2 ? "matvec" : "matmul";
+  const kind = kindOf(tokens);
   const classes = Map.groupBy(slices, (slice) => classOf(device, kind, slice, tokens));
   const all: Tuned[] = [];
   for (const [name, members] of classes) {
     const candidates = candidatesOf(device, kind, members[0], tokens);
     const known = gpu.choices.get(name);
     if (candidates.length === 1 || candidates.some((tiling) => labelOf(tiling) === known)) continue;
-    const tuned = { class: name, ...await measure(device, kind, members, tokens, candidates) };
+    const tuned = { class: name, ...await measure(device, members, tokens, candidates) };
     gpu.choices.set(name, tuned.chosen);
     all.push(tuned);
     onTuned?.(tuned);
@@ -94,42 +94,57 @@ export async function tune(
 
 async function measure(
   device: Device,
-  kind: ProductKind,
   members: readonly Slice[],
   tokens: number,
   candidates: readonly Tiling[],
 ): Promise<Omit<Tuned, "class">> {
+  const first = choose(candidates, await timeTilings(device, members, tokens, candidates));
+  const at = candidates.findIndex((tiling) => labelOf(tiling) === first.chosen);
+  if (at === 0) return first;
+  const two = [candidates[0], candidates[at]];
+  const { chosen, share } = choose(two, await timeTilings(device, members, tokens, two));
+  return { ...first, chosen, share };
+}
+
+/**
+ * Times of products of `tokens` tokens with slices of one class, cut up in each of several ways in turn:
+ * [tilings, rounds] ms for all slices, or for as many as are larger than a cache.
+ *
+ * @throws {Error} where the device is lost, or has no GPU
+ */
+export async function timeTilings(
+  device: Device,
+  slices: readonly Slice[],
+  tokens: number,
+  tilings: readonly Tiling[],
+  rounds = ROUNDS,
+): Promise<number[][]> {
   const own: GPUBuffer[] = [];
   const keep = (buffer: GPUBuffer) => (own.push(buffer), buffer);
   const { room, free } = createRooms(device.gpu!);
-  const some = members.slice(0, Math.max(1, Math.floor(MOST_BYTES / sliceBytes(members[0]))));
+  const some = slices.slice(0, Math.max(1, Math.floor(MOST_BYTES / sliceBytes(slices[0]))));
   try {
-    const between = await productsOf(device, kind, some, tokens, keep);
+    const between = await productsOf(device, kindOf(tokens), some, tokens, keep);
     const products = between.map((product) => ({ ...product, room }));
     const runs = await Promise.all(
-      candidates.map((tiling) =>
-        prepareAll(
-          device.gpu!,
-          products.flatMap((product) => launchesOf(device, product, tiling)),
-        )
-      ),
+      tilings.map((tiling) => {
+        const launches = products.flatMap((product) => launchesOf(device, product, tiling));
+        return prepareAll(device.gpu!, launches);
+      }),
     );
     const timer = await createTimer(device, runs[0]);
-    const tries = device.software ? SOFTWARE_TRIES : 1;
-    const first = choose(candidates, await timeAll(timer, runs, tries));
-    const at = candidates.findIndex((tiling) => labelOf(tiling) === first.chosen);
-    if (at > 0) {
-      const two = await timeAll(timer, [runs[0], runs[at]], tries);
-      const { chosen, share } = choose([candidates[0], candidates[at]], two);
-      timer.free();
-      return { ...first, chosen, share };
-    }
+    const times = await timeAll(timer, runs, rounds, device.software ? SOFTWARE_TRIES : 1);
     timer.free();
-    return first;
+    return times;
   } finally {
     for (const buffer of own) buffer.destroy();
     free();
   }
+}
+
+/** The bound that a product of so many tokens is held to. */
+function kindOf(tokens: number): ProductKind {
+  return tokens <= 2 ? "matvec" : "matmul";
 }
 
 /** Products with each of the slices, between buffers made for it. */
@@ -164,6 +179,7 @@ async function productsOf(
 async function timeAll(
   timer: Timer,
   runs: readonly Dispatch[][],
+  rounds: number,
   tries: number,
 ): Promise<number[][]> {
   const once = Math.max(1e-3, await timer.time(runs[0]));
@@ -171,7 +187,7 @@ async function timeAll(
   const long = runs.map((run) => Array.from({ length: repeats }, () => run).flat());
   const times: number[][] = runs.map(() => []);
   for (const run of long) await timer.time(run); // warms up
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < tries * runs.length; turn++) {
       const i = (turn + round) % runs.length; // each comes after each other one
       const restMs = round > 0 ? RESTED * repeats * Math.min(...times[i]) : 0;

@@ -13,7 +13,7 @@ import process from "node:process";
 
 const { HOME = "", XDG_CACHE_HOME = join(HOME, ".cache") } = process.env;
 /** Deno's own cache, also for a child whose XDG_CACHE_HOME is another. */
-const DENO_DIR = process.env.DENO_DIR ?? join(XDG_CACHE_HOME, "deno");
+export const DENO_DIR = process.env.DENO_DIR ?? join(XDG_CACHE_HOME, "deno");
 
 /** How a child ended. */
 export interface Ended {

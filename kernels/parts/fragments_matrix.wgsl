@@ -22,7 +22,7 @@ override AHEAD: u32 = 1;      // steps whose W and X are on their way: 1 or 2
 
 override TILE_ROWS: u32 = LANES / 2u;
 override TILE_TOKENS: u32 = TOKENS;
-override ROWS_EACH: u32 = select(M, 2u * M, TOKENS >= 4u * N);        // at least
+override ROWS_EACH: u32 = select(M, 2u * M, TOKENS >= 4u * N);         // at least
 override ACROSS: u32 = min(SUBGROUPS, TILE_ROWS / ROWS_EACH);          // subgroups along rows
 override DOWN: u32 = SUBGROUPS / ACROSS;                               // and along tokens
 override TALL: u32 = TILE_ROWS / (M * ACROSS);

@@ -8,8 +8,8 @@
 // Of SPLIT workgroups each takes every SPLIT-th step over the columns of the same rows and leaves a sum
 // of its own, y [SPLIT, BATCH, OUT_ROWS], for kernels/join.wgsl.
 //
-// needs:    parts/fold, FOLD <= SPAN; ROWS, and bias and y, bound by the kernel; powers of two: WORKGROUP, SPAN, TALL, BATCH;
-//           SPAN <= WORKGROUP, TALL >= 2, TALL * BATCH <= 16; leave() by all lanes, then a barrier
+// needs:    parts/fold; ROWS, and bias and y, bound by the kernel; powers of two: WORKGROUP, SPAN, TALL, BATCH;
+//           FOLD <= SPAN <= WORKGROUP, TALL >= 2, TALL * BATCH <= 16; leave() by all lanes, then a barrier
 // gives:    y [BATCH, OUT_ROWS]: rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to where ADD;
 //           where GATED the first half of W's rows are gates and the second half ups:
 //           rows 0 .. ROWS / 2 of y = silu(gate) * up, without FIRST_ROW and bias

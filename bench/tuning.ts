@@ -81,6 +81,7 @@ async function rowsOf(
       chosen: at === 0 ? "the default" : chosen,
       "chosen / default": shareOf(times[at], times[0]),
       "chosen / least": shareOf(times[at], times[best]),
+      least: best === at ? "the same" : labelOf(candidates[best]),
       ms: medians[at] / slices.length,
     });
   }

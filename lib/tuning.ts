@@ -3,9 +3,9 @@
  *
  * Matrices of one class (format, and rows and columns to the next power of two) are measured together:
  * a candidate multiplies with each of them in turn, so that weights come from memory as they do when a
- * model runs, and all candidates take turns in every round. A candidate replaces the default only where
- * its time, paired round by round, is lower by more than the doubt about it; and is again when the two of
- * them are measured once more, as the least of a dozen is often least by chance.
+ * model runs, and all candidates take turns in every round. The quickest by its time paired round by round
+ * is then measured once more beside the default, for as the least of a dozen it may be so by chance, in
+ * three times as many rounds: it replaces the default where it is quicker by more than the doubt about that.
  *
  * @module
  */
@@ -53,6 +53,8 @@ export function tunedText({ class: name, chosen, share }: Tuned): string {
 }
 
 const ROUNDS = 9;
+/** Of the last two. */
+const LAST_ROUNDS = 27;
 /** Samples a round, of which the least counts: a CPU that plays a GPU does other things in between. */
 const SOFTWARE_TRIES = 3;
 /** Enough matrices to be larger than a cache, but not many. */
@@ -98,12 +100,16 @@ async function measure(
   tokens: number,
   candidates: readonly Tiling[],
 ): Promise<Omit<Tuned, "class">> {
-  const first = choose(candidates, await timeTilings(device, members, tokens, candidates));
-  const at = candidates.findIndex((tiling) => labelOf(tiling) === first.chosen);
-  if (at === 0) return first;
-  const two = [candidates[0], candidates[at]];
-  const { chosen, share } = choose(two, await timeTilings(device, members, tokens, two));
-  return { ...first, chosen, share };
+  const times = await timeTilings(device, members, tokens, candidates);
+  const all = candidates.map((tiling, i) => ({
+    tiling: labelOf(tiling),
+    ms: quantile(times[i], 0.5),
+  }));
+  const best = leastOf(times);
+  if (best === 0) return { chosen: all[0].tiling, share: 1, candidates: all };
+  const two = [candidates[0], candidates[best]];
+  const last = await timeTilings(device, members, tokens, two, LAST_ROUNDS);
+  return { ...choose(two, last), candidates: all };
 }
 
 /**
@@ -198,21 +204,18 @@ async function timeAll(
   return times;
 }
 
-/** The candidate whose paired share of the default's time is least, if that is a gain beyond doubt. */
+/** Which times are least, by their share of the first, round by round. */
+function leastOf(times: readonly (readonly number[])[]): number {
+  const shares = times.map((own) => pairedRatio(own, times[0]).median);
+  return shares.indexOf(Math.min(...shares));
+}
+
+/** The other of two tilings, if it takes a lesser share of the default's time beyond doubt. */
 export function choose(
-  candidates: readonly Tiling[],
-  times: readonly (readonly number[])[],
-): Omit<Tuned, "class"> {
-  const ratios = times.map((own) => pairedRatio(own, times[0]));
-  const shares = ratios.map(({ median }) => median);
-  const best = shares.indexOf(Math.min(...shares));
-  const at = shares[best] < WORTH && ratios[best].high < 1 ? best : 0;
-  return {
-    chosen: labelOf(candidates[at]),
-    share: shares[at],
-    candidates: candidates.map((tiling, i) => ({
-      tiling: labelOf(tiling),
-      ms: quantile(times[i], 0.5),
-    })),
-  };
+  [usual, other]: readonly Tiling[],
+  [times, others]: readonly (readonly number[])[],
+): { chosen: string; share: number } {
+  const { median, high } = pairedRatio(others, times);
+  if (median >= WORTH || high >= 1) return { chosen: labelOf(usual), share: 1 };
+  return { chosen: labelOf(other), share: median };
 }

@@ -24,6 +24,11 @@ export interface Placed {
   free(): void;
 }
 
+/** Bytes of weights that runs go round: more than any last-level cache, but where the CPU is slow anyway. */
+export function workingSetOf({ software }: Device): number {
+  return (software ? 64 : 256) * 2 ** 20;
+}
+
 /** Activations and outputs for each of some shapes. */
 export function makeBuffers(
   device: Device,

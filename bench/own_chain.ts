@@ -12,6 +12,7 @@ import type { Matrix } from "../lib/linear_reference.ts";
 import { bitsPerWeight, type Group, UNIT } from "../lib/pack.ts";
 import { prepareProduct } from "../lib/prepared_product.ts";
 import { dequantize, quantize } from "../lib/quantizer.ts";
+import { kindOf } from "../lib/tiling.ts";
 import { type Chain, type ChainShape, type ChainWeights, once, type Peer } from "./chain.ts";
 
 /** What weights are stored as: formats with their groups, and dense f16. */
@@ -48,7 +49,7 @@ async function ownChain(
   const x = empty(gpu, 4 * tokens * cols), hidden = empty(gpu, 4 * tokens * rows);
   const parts: { free(): void }[] = [{ free: () => [x, hidden].forEach((one) => one.destroy()) }];
   const free = () => parts.forEach((part) => part.free());
-  const kind = tokens <= 2 ? "matvec" : "matmul";
+  const kind = kindOf(tokens);
   const add = async (matrix: Matrix, from: GPUBuffer, to: GPUBuffer) => {
     const loaded = await load(device, matrix);
     parts.push(loaded);

@@ -25,6 +25,7 @@ import { renderTable } from "../lib/report.ts";
 import { createRandom } from "../lib/sampling.ts";
 import { pairedRatio } from "../lib/statistics.ts";
 import { attended, type BenchContext, exitCodeOf } from "./attended.ts";
+import { workingSetOf } from "./buffers.ts";
 import {
   type Chain,
   chainError,
@@ -88,8 +89,6 @@ export interface PeerRow {
   readonly vsOwnHigh: number | null;
 }
 
-/** Bytes of packed weights that a chain goes through: more than any last-level cache, as for bench. */
-const WORKING_SET = { software: 64 * 2 ** 20, hardware: 256 * 2 ** 20 };
 /** Numbers keep their size along so many. */
 const MOST_PAIRS = 16;
 const ROUNDS = { software: 5, hardware: 9 };
@@ -158,7 +157,7 @@ async function runPeers(options: Options, context: BenchContext): Promise<void> 
       const weights = chainWeights({ rows, cols });
       for (const tokens of options.batches) {
         if (context.signal.aborted) break;
-        const pairs = Math.ceil(Math.min(MOST_PAIRS, WORKING_SET[kind] / (rows * cols)));
+        const pairs = Math.ceil(Math.min(MOST_PAIRS, workingSetOf(device) / (rows * cols)));
         const work = { rows, cols, tokens, pairs };
         const rounds = options.rounds ?? ROUNDS[kind];
         const found = await timePeers(peers, work, weights, rounds, { ...context, log });

@@ -11,7 +11,7 @@ import { oneLine } from "../lib/read_options.ts";
 import { renderTable, told } from "../lib/report.ts";
 import { tuningKey, writeChoices } from "../lib/tuning_cache.ts";
 import { type BenchContext, openGpu } from "./attended.ts";
-import { freeBuffers, makeBuffers } from "./buffers.ts";
+import { freeBuffers, makeBuffers, workingSetOf } from "./buffers.ts";
 import { type Limits, measureLimits, timeAll } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
 import { choicesOf, planOf } from "./plan.ts";
@@ -23,8 +23,6 @@ import { makeVariant, type Variant, type Work, WrongKernel } from "./variants.ts
 const BUDGET_MS = 10 * 60_000;
 const ROUNDS = { software: 15, hardware: 25 };
 const TRIES = { software: 5, hardware: 1 };
-/** Bytes of weights that runs go round: more than any last-level cache, but where the CPU is slow anyway. */
-const WORKING_SET = { software: 64 * 2 ** 20, hardware: 256 * 2 ** 20 };
 
 /** A run that is under way. */
 interface Run {
@@ -65,7 +63,7 @@ export async function runBench(
     const rounds = options.rounds ?? ROUNDS[kind];
     const tries = TRIES[kind];
     const few = { rounds: Math.min(rounds, ROUNDS[kind]), tries };
-    const limits = await measureLimits(device, few, WORKING_SET[kind]);
+    const limits = await measureLimits(device, few, workingSetOf(device));
     const limited = !options.all && !narrowed(options);
     const run: Run = {
       options,
@@ -74,7 +72,7 @@ export async function runBench(
       limits,
       rounds,
       tries,
-      workingSet: WORKING_SET[kind],
+      workingSet: workingSetOf(device),
       until: limited ? start + BUDGET_MS : Infinity,
       rows: limits.rows.filter((row) => !options.only || row.case === options.only),
       notRun: [],

@@ -15,22 +15,19 @@
  * @module
  */
 import process from "node:process";
-import { type Device, load, renderTable, type Row } from "../mod.ts";
-import type { Slice } from "../lib/resident.ts";
+import { type Device, renderTable, type Row } from "../mod.ts";
 import { pairedRatio, quantile } from "../lib/statistics.ts";
-import { candidatesOf, labelOf, tilingOf } from "../lib/tiling.ts";
+import { candidatesOf, kindOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { timeTilings, tune } from "../lib/tuning.ts";
 import { exitCodeOf, openGpu } from "./attended.ts";
-import { denseMatrix, packedMatrix } from "./made_matrices.ts";
+import { workingSetOf } from "./buffers.ts";
 import { readTuningOptions, type TuningOptions } from "./options.ts";
 import { runtime, today } from "./runtime.ts";
 import type { Shape } from "./shapes.ts";
-import { storedOf } from "./stored.ts";
 import { ratioText } from "./tables.ts";
+import { loadCopies, matrixOf } from "./variants.ts";
 
-/** Copies of a matrix are to exceed this: most caches. */
-const MORE_THAN = { software: 64 * 2 ** 20, hardware: 256 * 2 ** 20 };
-const MOST_COPIES = 64;
+const GROUP = 128;
 
 /** More tokens are a matter of arithmetic, for which an eighth of the copies will do. */
 const MANY_TOKENS = 32;
@@ -60,13 +57,14 @@ async function rowsOf(
   format: string,
   { batches, rounds }: TuningOptions,
 ): Promise<Row[]> {
-  const { slices: all, free } = await copiesOf(device, shape, format);
+  const loaded = await loadCopies(device, matrixOf(shape, format, GROUP), workingSetOf(device));
+  const all = loaded.map(({ slices }) => slices[0]);
   const rows: Row[] = [];
   for (const batch of batches) {
     process.stderr.write(`${shape.rows}x${shape.cols} ${format}, ${batch}\n`);
     const slices = all.slice(0, Math.ceil(all.length / (batch > MANY_TOKENS ? 8 : 1)));
     await tune(device, slices, batch);
-    const kind = batch <= 2 ? "matvec" : "matmul";
+    const kind = kindOf(batch);
     const candidates = candidatesOf(device, kind, slices[0], batch);
     const times = await timeTilings(device, slices, batch, candidates, rounds);
     const medians = times.map((own) => quantile(own, 0.5));
@@ -85,32 +83,11 @@ async function rowsOf(
       ms: medians[at] / slices.length,
     });
   }
-  free();
+  loaded.forEach(({ free }) => free());
   return rows;
 }
 
 function shareOf(own: readonly number[], other: readonly number[]): string {
   const { median, low, high } = pairedRatio(own, other);
   return ratioText(median, low, high);
-}
-
-/** A matrix of random bits on the device, as often as exceeds a cache. */
-async function copiesOf(
-  device: Device,
-  shape: Shape,
-  format: string,
-): Promise<{ slices: Slice[]; free: () => void }> {
-  const dense = format === "f16" || format === "f32";
-  const matrix = dense
-    ? denseMatrix(shape, format === "f16" ? "F16" : "F32")
-    : packedMatrix(shape, storedOf(format, 128));
-  const bytes = "codes" in matrix ? matrix.codes.byteLength : matrix.bytes.byteLength;
-  const enough = device.software ? MORE_THAN.software : MORE_THAN.hardware;
-  const copies = Math.min(MOST_COPIES, Math.ceil(enough / bytes));
-  const loaded: Awaited<ReturnType<typeof load>>[] = [];
-  for (let copy = 0; copy < copies; copy++) loaded.push(await load(device, matrix));
-  return {
-    slices: loaded.flatMap(({ slices }) => slices.slice(0, 1)),
-    free: () => loaded.forEach(({ free }) => free()),
-  };
 }

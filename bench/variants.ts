@@ -18,6 +18,7 @@ import * as reference from "../lib/linear_reference.ts";
 import type { Matrix } from "../lib/linear_reference.ts";
 import type { Group, QuantizedMatrix } from "../lib/pack.ts";
 import { prepareProduct } from "../lib/prepared_product.ts";
+import { kindOf } from "../lib/tiling.ts";
 import { tune } from "../lib/tuning.ts";
 import { type Buffers, copyBuffer, freeBuffers, makeBuffers, type Placed } from "./buffers.ts";
 import { denseMatrix, packedMatrix, someRows } from "./made_matrices.ts";
@@ -84,7 +85,7 @@ export async function makeVariant(
     let bytes = 0;
     const matrices = work.shapes.map((shape) => matrixOf(shape, choice.format, work.group));
     const weightBytes = matrices.reduce((sum, matrix) => sum + bytesOf(matrix), 0);
-    const copies = Math.max(1, Math.min(MOST_COPIES, Math.ceil(workingSet / weightBytes)));
+    const copies = copiesFor(weightBytes, workingSet);
     for (const [i, matrix] of matrices.entries()) {
       placed.push(await place(device, choice, matrix, buffers[i], copies, work.tuning));
       bytes += bytesOf(matrix) + 4 * work.batch * (matrix.rows + matrix.cols);
@@ -105,9 +106,30 @@ export async function makeVariant(
   }
 }
 
-function matrixOf(shape: Shape, name: string, group: Group): Matrix {
+/** A matrix of random bits in a format, f16 or f32. */
+export function matrixOf(shape: Shape, name: string, group: Group): Matrix {
   if (name === "f16" || name === "f32") return denseMatrix(shape, name === "f16" ? "F16" : "F32");
   return packedMatrix(shape, storedOf(name, group));
+}
+
+/** A matrix on the device, so often that all copies exceed a working set, `MOST_COPIES` times at most. */
+export async function loadCopies(
+  device: Device,
+  matrix: Matrix,
+  workingSet: number,
+): Promise<Loaded[]> {
+  return await copiesOf(device, matrix, copiesFor(bytesOf(matrix), workingSet));
+}
+
+function copiesFor(bytes: number, workingSet: number): number {
+  return Math.max(1, Math.min(MOST_COPIES, Math.ceil(workingSet / bytes)));
+}
+
+async function copiesOf(device: Device, matrix: Matrix, copies: number): Promise<Loaded[]> {
+  const first = await load(device, matrix);
+  const loaded = [first];
+  while (loaded.length < copies) loaded.push(await copyOf(device, first));
+  return loaded;
 }
 
 function bytesOf(matrix: Matrix): number {
@@ -127,10 +149,8 @@ async function place(
   if (kernel !== "own") {
     return await placeRival(device, kernel, matrix as QuantizedMatrix, buffers, copies);
   }
-  const kind = buffers.tokens <= 2 ? "matvec" : "matmul";
-  const first = await load(device, matrix);
-  const loaded = [first];
-  while (loaded.length < copies) loaded.push(await copyOf(device, first));
+  const kind = kindOf(buffers.tokens);
+  const loaded = await copiesOf(device, matrix, copies);
   if (tuning) await tune(device, loaded.flatMap(({ slices }) => slices), buffers.tokens);
   const prepared = await Promise.all(
     loaded.map((one) => prepareProduct(device, kind, one, buffers)),

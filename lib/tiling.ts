@@ -27,6 +27,11 @@ export { labelOf, type Tiling };
 /** The two bounds that a product may be held to: see lib/linear_reference.ts. */
 export type ProductKind = "matvec" | "matmul";
 
+/** The one that a product of so many tokens is held to. */
+export function kindOf(tokens: number): ProductKind {
+  return tokens <= 2 ? "matvec" : "matmul";
+}
+
 /** Lanes of a workgroup: CPUs want about their vector width, GPUs a wave or two. */
 const LANES = { software: 16, hardware: 64 };
 

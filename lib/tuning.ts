@@ -17,7 +17,7 @@ import { createRooms, launchesOf, prepareAll, stepOf } from "./product.ts";
 import { told } from "./report.ts";
 import { type Slice, sliceBytes, UNIFORM } from "./resident.ts";
 import { pairedRatio, quantile } from "./statistics.ts";
-import { candidatesOf, classOf, labelOf, type ProductKind, type Tiling } from "./tiling.ts";
+import { candidatesOf, classOf, kindOf, labelOf, type ProductKind, type Tiling } from "./tiling.ts";
 import { createTimer, RESTED, type Timer } from "./timing.ts";
 import { tuningKey, writeChoices } from "./tuning_cache.ts";
 
@@ -146,11 +146,6 @@ export async function timeTilings(
     for (const buffer of own) buffer.destroy();
     free();
   }
-}
-
-/** The bound that a product of so many tokens is held to. */
-function kindOf(tokens: number): ProductKind {
-  return tokens <= 2 ? "matvec" : "matmul";
 }
 
 /** Products with each of the slices, between buffers made for it. */

@@ -1,8 +1,5 @@
 /** Claims about the bench that measures choices of tuning once more. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { readTuningOptions } from "../bench/options.ts";
@@ -10,6 +7,7 @@ import { UsageError } from "../lib/read_options.ts";
 import { runFile } from "./afpq_process.ts";
 import { DENO_DIR } from "./child_process.ts";
 import { present } from "./gpu_devices.ts";
+import { inFolder } from "./made_checkpoints.ts";
 import { testUnless } from "./test_unless.ts";
 
 const BENCH = fileURLToPath(new URL("../bench/tuning.ts", import.meta.url));
@@ -20,32 +18,31 @@ const why = present.some(({ name }) => name === "webgpu") ? null : "no GPU for n
 testUnless(
   why,
   "a choice is kept, found again, and told by the default and the least",
-  async () => {
-    const folder = mkdtempSync(join(tmpdir(), "afpq-bench-tuning-"));
-    const env = { XDG_CACHE_HOME: folder, DENO_DIR };
-    const rowsOf = async (args: string[]) => {
-      const { code, stdout, stderr } = await runFile(BENCH, [...SMALL, ...args], { env });
-      assert.equal(code, 0, stderr);
-      assert.match(stdout, /Median of 3 rounds/);
-      return stdout.split("\n").filter((line) => line.startsWith("|40x64|"))
-        .map((line) => line.split("|").slice(1, -1));
-    };
-    const first = await rowsOf(["--tune", "now"]);
-    const again = await rowsOf([]);
-    assert.deepEqual(again.map((row) => row.slice(0, 5)), first.map((row) => row.slice(0, 5)));
-    assert.deepEqual(first.map((row) => row.slice(0, 3)), [
-      ["40x64", "fp4-asym", "1"],
-      ["40x64", "f16", "1"],
-    ]);
-    for (const [, , , ways, chosen, byDefault, byLeast, least, ms] of [...first, ...again]) {
-      assert.ok(Number(ways) >= 6 && Number(ms) > 0);
-      if (chosen === "the default") assert.equal(byDefault, "1.00 (1.00-1.00)");
-      assert.match(byLeast, /^\d+\.\d\d \(\d+\.\d\d-\d+\.\d\d\)$/);
-      if (least === "the same") assert.equal(byLeast, "1.00 (1.00-1.00)");
-      else assert.match(least, /^(dense_)?(matvec|matmul_strips) /);
-    }
-    rmSync(folder, { recursive: true });
-  },
+  () =>
+    inFolder(async (at) => {
+      const env = { XDG_CACHE_HOME: at(), DENO_DIR };
+      const rowsOf = async (args: string[]) => {
+        const { code, stdout, stderr } = await runFile(BENCH, [...SMALL, ...args], { env });
+        assert.equal(code, 0, stderr);
+        assert.match(stdout, /Median of 3 rounds/);
+        return stdout.split("\n").filter((line) => line.startsWith("|40x64|"))
+          .map((line) => line.split("|").slice(1, -1));
+      };
+      const first = await rowsOf(["--tune", "now"]);
+      const again = await rowsOf([]);
+      assert.deepEqual(again.map((row) => row.slice(0, 5)), first.map((row) => row.slice(0, 5)));
+      assert.deepEqual(first.map((row) => row.slice(0, 3)), [
+        ["40x64", "fp4-asym", "1"],
+        ["40x64", "f16", "1"],
+      ]);
+      for (const [, , , ways, chosen, byDefault, byLeast, least, ms] of [...first, ...again]) {
+        assert.ok(Number(ways) >= 6 && Number(ms) > 0);
+        if (chosen === "the default") assert.equal(byDefault, "1.00 (1.00-1.00)");
+        assert.match(byLeast, /^\d+\.\d\d \(\d+\.\d\d-\d+\.\d\d\)$/);
+        if (least === "the same") assert.equal(byLeast, "1.00 (1.00-1.00)");
+        else assert.match(least, /^(dense_)?(matvec|matmul_strips) /);
+      }
+    }),
 );
 
 test("what bench:tuning does not understand it refuses in one line", () => {

@@ -4,7 +4,7 @@ import type { Device } from "../lib/device.ts";
 import { openDevice } from "../lib/device.ts";
 import type { Slice } from "../lib/resident.ts";
 import { findOrder } from "../lib/self_test.ts";
-import { candidatesOf, classOf, labelOf, tilingOf } from "../lib/tiling.ts";
+import { candidatesOf, classOf, kindOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { load } from "../lib/linear.ts";
 import { gpuTest } from "./gpu_devices.ts";
 import { asGpu, denseAgrees, denseWeights, matvecAgrees, weights } from "./linear_cases.ts";
@@ -153,7 +153,7 @@ test("tuning has 6 to 12 ways to compare, whatever the shape, batch and device",
             const constants = { COLS, GROUP: 128, BITS: 4, DECODE, SCALING: 1 };
             const known = { packed: true, rows, constants, reach: 1, largestScale: 1 };
             const slice = { ...known, byteLevels: { steps: 1, run: false } } as unknown as Slice;
-            const kind = tokens <= 2 ? "matvec" : "matmul";
+            const kind = kindOf(tokens);
             const { length } = candidatesOf(device, kind, slice, tokens);
             const what = `${software} ${traits} ${rows}x${COLS} ${tokens} ${DECODE}: ${length}`;
             assert.ok(length >= 6 && length <= 12, what);

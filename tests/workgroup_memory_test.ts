@@ -8,7 +8,7 @@ import { keepForever } from "../lib/native.ts";
 import { loadNpm } from "../lib/npm.ts";
 import { launchesOf } from "../lib/product.ts";
 import type { Slice } from "../lib/resident.ts";
-import { candidatesOf, labelOf } from "../lib/tiling.ts";
+import { candidatesOf, kindOf, labelOf } from "../lib/tiling.ts";
 import { workgroupBytes } from "../lib/workgroup_memory.ts";
 
 /** What WebGPU promises of every device; no smaller limit can be asked for. */
@@ -69,7 +69,7 @@ test("no product is cut up so that it wants more workgroup memory than there is"
   for (const traits of [[], ["halves"], ["halves", "bytes"], ...FRAGMENTS]) {
     for (const slice of slices) {
       for (const tokens of [1, 2, 8, 64, 512]) {
-        const kind = tokens <= 2 ? "matvec" : "matmul";
+        const kind = kindOf(tokens);
         for (const adapter of ["NVIDIA, by name", "another"]) {
           const device = gpuWith(traits, adapter);
           const all = candidatesOf(device, kind, slice, tokens);
@@ -96,7 +96,7 @@ test("what is told of a way to cut up a product is what its kernel wants, to 32 
   for (const traits of [[], ["halves", "bytes"], ...FRAGMENTS]) {
     for (const slice of slices) {
       for (const tokens of [1, 2, 16, 512]) {
-        const kind = tokens <= 2 ? "matvec" : "matmul";
+        const kind = kindOf(tokens);
         const own = gpuWith(traits, "another");
         for (const tiling of candidatesOf(own, kind, slice, tokens)) {
           const product = { kind, slice, tokens, outRows: 4096, bias: null, room: () => ({}) };

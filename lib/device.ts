@@ -279,8 +279,7 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
   ];
   const gpu = createGpu(device, traits, subgroupSize);
   try {
-    await inTime("The self-test", selfTest(gpu));
-    if (!software) await findOrder(gpu);
+    await inTime("The self-test", selfTest(gpu).then(() => software ? undefined : findOrder(gpu)));
   } catch (cause) {
     device.destroy();
     throw selfTestError(found, cause as Error);

@@ -79,17 +79,15 @@ export function launchesOf(
   chosen: Tiling = tilingOf(device, product.kind, product.slice, product.tokens),
 ): Recorded[] {
   const tiling = wholeUnlessFitting(device, product, chosen);
-  const { slice, tokens, x, outRows, step } = product;
-  if (tiling.constants.SUBGROUPS) return fragmentLaunches(device, product, tiling);
+  const { slice, tokens, outRows } = product;
+  const { SPLIT = 1 } = tiling.constants;
+  const { before, x, factors } = activationsOf(device, product, tiling);
   const few = "SPAN" in tiling.constants; // by parts/lines, for one token or two
-  const split = tiling.constants.SPLIT ?? 1;
   const bias = product.bias ?? product.unused;
-  const y = split > 1 ? product.room("parts", 4 * split * tokens * outRows) : product.y;
+  const y = SPLIT > 1 ? product.room("parts", 4 * SPLIT * tokens * outRows) : product.y;
   const how = { BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 };
-  const where = { FIRST_ROW: slice.firstRow, OUT_ROWS: outRows, ...(few && { BATCH: tokens }) };
-  const halved = tiling.name === "matvec_fast" ? halvesOf(product, targetOf(slice)) : null;
-  const bytes = tiling.name === "matvec_bytes" ? bytesOf(device, product) : null;
-  const launches: Recorded[] = [{
+  const where = { FIRST_ROW: slice.firstRow, OUT_ROWS: outRows };
+  const main: Recorded = {
     name: tiling.name,
     launch: {
       constants: {
@@ -97,20 +95,16 @@ export function launchesOf(
         ...tiling.constants,
         ...where,
         ...how,
-        ...(few ? { GATED: product.gated ? 1 : 0 } : split > 1 && { MOST: tokens }),
+        ...(few && { BATCH: tokens, GATED: product.gated ? 1 : 0 }),
+        ...(!few && SPLIT > 1 && { MOST: tokens }),
+        ...(byFragments(tiling) && slice.packed && { UP: upOf(slice) }),
       },
-      buffers: halved
-        ? [...slice.buffers, halved.halves, bias, y, halved.factors]
-        : [...slice.buffers, bytes?.bytes ?? x, bias, y, ...(few ? [] : [step])],
-      workgroups: split * Math.ceil(slice.rows / tiling.rows) * Math.ceil(tokens / tiling.tokens),
+      buffers: [...slice.buffers, x, bias, y, ...factors, ...(few ? [] : [product.step])],
+      workgroups: SPLIT * Math.ceil(slice.rows / tiling.rows) * Math.ceil(tokens / tiling.tokens),
     },
-  }];
-  if (halved) launches.unshift(halved.recorded);
-  if (bytes) launches.unshift(bytes.recorded);
-  if (split > 1) {
-    launches.push(joinOf(device, product, { ...where, ...how, SPLIT: split, BATCH: tokens }, y));
-  }
-  return launches;
+  };
+  if (SPLIT === 1) return [...before, main];
+  return [...before, main, joinOf(device, product, { ...where, ...how, SPLIT, BATCH: tokens }, y)];
 }
 
 /** A tiling without parts where those could not be multiplied, or would fit no binding. */
@@ -125,38 +119,24 @@ function wholeUnlessFitting(
   return { ...tiling, constants: { ...tiling.constants, SPLIT: 1 } };
 }
 
-/** A product by matrix units: activations as f16 first, then the tiles, then their parts together. */
-function fragmentLaunches(
-  device: Device,
-  product: Product,
-  { name, rows, tokens: each, constants }: Tiling,
-) {
-  const { slice, tokens, outRows, step } = product;
-  const { SPLIT } = constants;
-  const bias = product.bias ?? product.unused;
-  const halved = halvesOf(product, 15);
-  const y = SPLIT > 1 ? product.room("parts", 4 * SPLIT * tokens * outRows) : product.y;
-  const how = { BIAS: product.bias ? 1 : 0, ADD: product.add ? 1 : 0 };
-  const where = { FIRST_ROW: slice.firstRow, OUT_ROWS: outRows };
-  const launches: Recorded[] = [halved.recorded, {
-    name,
-    launch: {
-      constants: {
-        ...slice.constants,
-        ...constants,
-        ...where,
-        ...how,
-        ...(slice.packed && { UP: upOf(slice) }),
-        ...(SPLIT > 1 && { MOST: tokens }),
-      },
-      buffers: [...slice.buffers, halved.halves, bias, y, halved.factors, step],
-      workgroups: SPLIT * Math.ceil(slice.rows / rows) * Math.ceil(tokens / each),
-    },
-  }];
-  if (SPLIT > 1) {
-    launches.push(joinOf(device, product, { ...where, ...how, SPLIT, BATCH: tokens }, y));
-  }
-  return launches;
+/** What a kernel takes for x, with the launches that make it. */
+interface Activations {
+  readonly before: Recorded[];
+  readonly x: GPUBuffer;
+  /** A factor a token, of kernels that take one. */
+  readonly factors: GPUBuffer[];
+}
+
+function activationsOf(device: Device, product: Product, tiling: Tiling): Activations {
+  if (byFragments(tiling)) return halvesOf(product, 15);
+  if (tiling.name === "matvec_fast") return halvesOf(product, targetOf(product.slice));
+  if (tiling.name === "matvec_bytes") return bytesOf(device, product);
+  return { before: [], x: product.x, factors: [] };
+}
+
+/** Whether matrix units multiply. */
+function byFragments({ constants }: Tiling): boolean {
+  return "SUBGROUPS" in constants;
 }
 
 /** The power of two that brings the largest scale of a slice, and weight, just below the top of f16. */
@@ -170,17 +150,17 @@ function targetOf({ reach }: Slice): number {
 }
 
 /** Activations as f16, the largest of a token below 2^TARGET. */
-function halvesOf({ slice, tokens, x, room }: Product, TARGET: number) {
+function halvesOf({ slice, tokens, x, room }: Product, TARGET: number): Activations {
   const { COLS } = slice.constants;
   const halves = room("halves", 64 * Math.ceil(COLS / UNIT) * tokens);
   const factors = room("factors", Math.max(16, 4 * tokens));
   const constants = { COLS, BATCH: tokens, TARGET };
   const launch = { constants, buffers: [x, halves, factors], workgroups: tokens };
-  return { halves, factors, recorded: { name: "halve_tokens" as const, launch } };
+  return { before: [{ name: "halve_tokens", launch }], x: halves, factors: [factors] };
 }
 
 /** Activations as bytes, in the order in which weights of a format become some. */
-function bytesOf(device: Device, { slice, tokens, x, room }: Product) {
+function bytesOf(device: Device, { slice, tokens, x, room }: Product): Activations {
   const { COLS, DECODE } = slice.constants;
   const units = Math.ceil(COLS / UNIT) * tokens;
   const bytes = room("bytes", 48 * units);
@@ -188,7 +168,7 @@ function bytesOf(device: Device, { slice, tokens, x, room }: Product) {
   const constants = { COLS, BATCH: tokens, IN_ORDER, WORKGROUP: lanes(device) };
   const workgroups = Math.ceil(units / constants.WORKGROUP);
   const launch = { constants, buffers: [x, bytes], workgroups };
-  return { bytes, recorded: { name: "byte_tokens" as const, launch } };
+  return { before: [{ name: "byte_tokens", launch }], x: bytes, factors: [] };
 }
 
 /** `rows` rows of a slice from `first` on as f32, w [rows, cols]. */

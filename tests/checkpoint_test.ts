@@ -1,26 +1,16 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { isPlainShardName, openCheckpoint, readSafetensors } from "../lib/checkpoint.ts";
 import { writeSafetensors } from "../lib/safetensors_writer.ts";
+import { inFolder } from "./made_checkpoints.ts";
 
 const SHARED = join(dirname(fileURLToPath(import.meta.url)), "../../shared");
 const noShared = existsSync(SHARED) ? false : "../shared is not there";
-
-/** Runs `use` with an empty folder that is gone afterwards. */
-async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-checkpoint-"));
-  try {
-    await use(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
 
 /** Writes a file of one-byte tensors with these names. */
 async function shard(path: string, ...names: string[]): Promise<void> {
@@ -48,7 +38,7 @@ async function names(path: string): Promise<string[]> {
 }
 
 test("a file, a folder and an index of it open as the same tensors", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await sharded(folder);
     assert.deepEqual(await names(folder), ["a", "b", "c"]);
     assert.deepEqual(await names(join(folder, "model.safetensors.index.json")), ["a", "b", "c"]);
@@ -60,7 +50,7 @@ test("a file, a folder and an index of it open as the same tensors", () =>
   }));
 
 test("readSafetensors() yields the tensors of a folder and of a file", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await sharded(folder);
     const read = async (path: string) =>
       (await Array.fromAsync(readSafetensors(path))).map((t) => t.name);
@@ -69,14 +59,14 @@ test("readSafetensors() yields the tensors of a folder and of a file", () =>
   }));
 
 test("a single model.safetensors wins over an index beside it", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await sharded(folder);
     await shard(join(folder, "model.safetensors"), "single");
     assert.deepEqual(await names(folder), ["single"]);
   }));
 
 test("a folder with one safetensors file of another name opens, with two it does not", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await shard(join(folder, "adapter.safetensors"), "x");
     assert.deepEqual(await names(folder), ["x"]);
     await shard(join(folder, "other.safetensors"), "y");
@@ -84,7 +74,7 @@ test("a folder with one safetensors file of another name opens, with two it does
   }));
 
 test("an empty folder and a missing path are refused", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await assert.rejects(openCheckpoint(folder), /must hold model.safetensors or .*: got 0 other/);
     await assert.rejects(
       openCheckpoint(join(folder, "no")),
@@ -93,7 +83,7 @@ test("an empty folder and a missing path are refused", () =>
   }));
 
 test("others are the regular files to carry along: no tensors, config, folders, hidden files", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await sharded(folder);
     for (const name of ["tokenizer.json", "merges.txt", ".gitattributes", "config.json"]) {
       await writeFile(join(folder, name), "{}");
@@ -104,7 +94,7 @@ test("others are the regular files to carry along: no tensors, config, folders, 
   }));
 
 test("config.json must be a strict object", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await shard(join(folder, "model.safetensors"), "x");
     const config = join(folder, "config.json");
     await writeFile(config, '{"hidden_size": 64, "rope": {"theta": 1e4}}');
@@ -167,7 +157,7 @@ const CONTRADICTIONS: [string, (folder: string) => Promise<void>, RegExp][] = [
 ];
 for (const [name, damage, message] of CONTRADICTIONS) {
   test(`openCheckpoint() refuses ${name}`, () =>
-    inFolder(async (folder) => {
+    inFolder(async (_, folder) => {
       await sharded(folder);
       await damage(folder);
       await assert.rejects(openCheckpoint(folder), (error: Error) =>
@@ -177,7 +167,7 @@ for (const [name, damage, message] of CONTRADICTIONS) {
 }
 
 test("an index with a key that comes twice is refused", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await sharded(folder);
     const text = `{"weight_map": {"a": "${A}", "\\u0061": "${B}"}}`;
     await writeFile(join(folder, "model.safetensors.index.json"), text);
@@ -194,7 +184,7 @@ const HOSTILE = [
 ];
 for (const name of HOSTILE) {
   test(`an index may not name ${JSON.stringify(name.slice(0, 40))}`, () =>
-    inFolder(async (folder) => {
+    inFolder(async (_, folder) => {
       assert.ok(!isPlainShardName(name));
       await shard(join(folder, "x.safetensors"), "a");
       await mkdir(join(folder, "model"));
@@ -206,7 +196,7 @@ for (const name of HOSTILE) {
 }
 
 test("an index may name a file in a folder below", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await mkdir(join(folder, "below"));
     await shard(join(folder, "below/x.safetensors"), "a");
     await index(folder, { a: "below/x.safetensors" });
@@ -214,7 +204,7 @@ test("an index may name a file in a folder below", () =>
   }));
 
 test("a link that leads out of the folder is refused, one that stays is followed", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const model = join(folder, "model");
     await mkdir(model);
     await shard(join(folder, "secret.safetensors"), "a");
@@ -230,7 +220,7 @@ test("a link that leads out of the folder is refused, one that stays is followed
   }));
 
 test("a link into a folder whose name merely begins alike is refused", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     for (const name of ["model", "model-other"]) await mkdir(join(folder, name));
     await shard(join(folder, "model-other/x.safetensors"), "a");
     await symlink("../model-other/x.safetensors", join(folder, "model/model.safetensors"));
@@ -238,7 +228,7 @@ test("a link into a folder whose name merely begins alike is refused", () =>
   }));
 
 test("a shard, a config or a tokenizer that links out of the folder is refused", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const model = join(folder, "model");
     await mkdir(model);
     await shard(join(folder, "secret.safetensors"), "a");
@@ -261,7 +251,7 @@ test("a shard, a config or a tokenizer that links out of the folder is refused",
   }));
 
 test("a folder that is itself a link opens", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await mkdir(join(folder, "model"));
     await shard(join(folder, "model/model.safetensors"), "a");
     await symlink("model", join(folder, "link"));
@@ -269,7 +259,7 @@ test("a folder that is itself a link opens", () =>
   }));
 
 test("the links of a Hugging Face cache lead to its blobs, and to no other entry's", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const entry = join(folder, "models--a--b");
     const snapshot = join(entry, "snapshots/0123");
     for (const path of [snapshot, join(entry, "blobs"), join(folder, "models--x--y/blobs")]) {
@@ -293,7 +283,7 @@ test("the links of a Hugging Face cache lead to its blobs, and to no other entry
   }));
 
 test("a FIFO for a shard, an index or a config is refused at once", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await sharded(folder);
     for (const name of [A, "config.json", "model.safetensors.index.json"]) {
       await rm(join(folder, name), { force: true });
@@ -303,7 +293,7 @@ test("a FIFO for a shard, an index or a config is refused at once", () =>
   }));
 
 test("a tensor named __proto__ is a tensor", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await shard(join(folder, A), "__proto__", "constructor");
     const text = `{"weight_map": {"__proto__": "${A}", "constructor": "${A}"}}`;
     await writeFile(join(folder, "model.safetensors.index.json"), text);

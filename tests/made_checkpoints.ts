@@ -15,11 +15,13 @@ import { type TensorSource, writeSafetensors } from "../lib/safetensors_writer.t
 /** Joins names to a test's own folder. */
 export type At = (...names: string[]) => string;
 
-/** Tells a story in an empty folder. */
-export async function inFolder(story: (at: At) => Promise<void>): Promise<void> {
+/** Tells a story in an empty folder that is gone afterwards. */
+export async function inFolder(
+  story: (at: At, folder: string) => Promise<void>,
+): Promise<void> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), "afpq-made-")));
   try {
-    await story((...names) => join(folder, ...names));
+    await story((...names) => join(folder, ...names), folder);
   } finally {
     await rm(folder, { recursive: true });
   }

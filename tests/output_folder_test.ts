@@ -1,31 +1,18 @@
 /** Claims about lib/output_folder.ts, on real folders. */
 import assert from "node:assert/strict";
-import {
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  realpath,
-  rm,
-  symlink,
-  writeFile,
-} from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { abandonAllSync, checkOutput, createOutput } from "../lib/output_folder.ts";
+import { type At, inFolder } from "./made_checkpoints.ts";
 
-/** Runs a story in a folder of its own with a model folder in it. */
-async function inFolder(story: (at: (...names: string[]) => string) => Promise<void>) {
-  const folder = await realpath(await mkdtemp(join(tmpdir(), "afpq-out-")));
-  try {
-    await mkdir(join(folder, "model"));
-    await writeFile(join(folder, "model", "w.safetensors"), "w");
-    await story((...names) => join(folder, ...names));
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
+/** Tells a story in a folder of its own with a model folder in it. */
+const besideModel = (story: (at: At) => Promise<void>) =>
+  inFolder(async (at) => {
+    await mkdir(at("model"));
+    await writeFile(at("model", "w.safetensors"), "w");
+    await story(at);
+  });
 
 /** Paths below a folder, links not followed. */
 async function listing(folder: string): Promise<string[]> {
@@ -39,7 +26,7 @@ async function listing(folder: string): Promise<string[]> {
 const wanted = (source: string, force = false) => ({ sources: [source], force, bytesWanted: 10 });
 
 test("nothing stands at the name until commit, and then everything", () =>
-  inFolder(async (at) => {
+  besideModel(async (at) => {
     const output = await createOutput(at("out"), wanted(at("model")));
     await writeFile(join(output.path, "a"), "1");
     assert.match(output.path, /\/\.out\.partial-[0-9a-f]{8}-\d+-[0-9a-f]{8}$/);
@@ -51,7 +38,7 @@ test("nothing stands at the name until commit, and then everything", () =>
   }));
 
 test("an abandoned folder leaves nothing", () =>
-  inFolder(async (at) => {
+  besideModel(async (at) => {
     {
       await using output = await createOutput(at("out"), wanted(at("model")));
       await writeFile(join(output.path, "a"), "1");
@@ -63,7 +50,7 @@ test("an abandoned folder leaves nothing", () =>
   }));
 
 test("force replaces a folder whole, and leaves the old one on failure before commit", () =>
-  inFolder(async (at) => {
+  besideModel(async (at) => {
     await mkdir(at("out"));
     await writeFile(at("out", "old"), "");
     const abandoned = await createOutput(at("out"), wanted(at("model"), true));
@@ -77,7 +64,7 @@ test("force replaces a folder whole, and leaves the old one on failure before co
   }));
 
 test("of two writers to one name one wins and the other is told", () =>
-  inFolder(async (at) => {
+  besideModel(async (at) => {
     const both = await Promise.all([1, 2].map(() => createOutput(at("out"), wanted(at("model")))));
     for (const [i, output] of both.entries()) await writeFile(join(output.path, `f${i}`), "");
     const ends = await Promise.allSettled(both.map((output) => output.commit()));
@@ -159,7 +146,7 @@ const refusals: Record<string, {
 
 for (const [what, { make, out, source = ["model"], force, says }] of Object.entries(refusals)) {
   test(`refuses ${what}, and writes nothing`, () =>
-    inFolder(async (at) => {
+    besideModel(async (at) => {
       await make?.(at);
       const before = await listing(at());
       await assert.rejects(createOutput(at(...out), wanted(at(...source), force)), {
@@ -170,7 +157,7 @@ for (const [what, { make, out, source = ["model"], force, says }] of Object.entr
 }
 
 test("refuses to start what the disk has no room for, naming the bytes", () =>
-  inFolder(async (at) => {
+  besideModel(async (at) => {
     const options = { sources: [], bytesWanted: 2 ** 52 };
     await assert.rejects(checkOutput(at("out"), options), {
       message: /as its disk must have 4503599627370496 bytes \(4.5 PB\) free: got \d+$/,
@@ -184,7 +171,7 @@ async function deadTag(at: (...names: string[]) => string): Promise<string> {
 }
 
 test("remains of dead runs go, those of living runs, other machines and other names stay", () =>
-  inFolder(async (at) => {
+  besideModel(async (at) => {
     const dead = await deadTag(at);
     const alive = dead.replace("99999999", String(1));
     const kept = [
@@ -202,14 +189,14 @@ test("remains of dead runs go, those of living runs, other machines and other na
   }));
 
 test("a folder that stepped aside for a killed run gets its name back", () =>
-  inFolder(async (at) => {
+  besideModel(async (at) => {
     await mkdir(at(`.out.old-${await deadTag(at)}`));
     await assert.rejects(createOutput(at("out"), wanted(at("model"))), /not be there yet/);
     assert.deepEqual((await readdir(at())).sort(), ["model", "out"]);
   }));
 
 test("names of more bytes than a file system gives are refused before anything is written", () =>
-  inFolder(async (at) => {
+  besideModel(async (at) => {
     const options = { sources: [], bytesWanted: 0 };
     const name = "ä".repeat(128), before = await readdir(at());
     await assert.rejects(
@@ -220,7 +207,7 @@ test("names of more bytes than a file system gives are refused before anything i
   }));
 
 test("names of 255 bytes work", () =>
-  inFolder(async (at) => {
+  besideModel(async (at) => {
     const output = await createOutput(at("n".repeat(255)), wanted(at("model")));
     await output.commit();
     assert.deepEqual((await readdir(at())).sort(), ["model", "n".repeat(255)]);

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { download, empty, submit, upload } from "../lib/launch.ts";
 import * as linear from "../lib/linear.ts";
 import { prepareProduct, uploadTokens } from "../lib/prepared_product.ts";
+import { kindOf } from "../lib/tiling.ts";
 import { gpuTest } from "./gpu_devices.ts";
 import { denseWeights, tokens, weights } from "./linear_cases.ts";
 
@@ -13,8 +14,8 @@ gpuTest(
     const loaded = await linear.load(device, q);
     for (const batch of [1, 2, 17]) {
       const x = tokens(batch, q.cols);
-      const few = batch <= 2;
-      const wanted = few
+      const kind = kindOf(batch);
+      const wanted = kind === "matvec"
         ? await linear.matvec(device, q, x)
         : await linear.matmul(device, q, x, batch);
       const buffers = {
@@ -22,12 +23,7 @@ gpuTest(
         x: await uploadTokens(device, x, batch, q.cols),
         y: empty(gpu, 4 * batch * q.rows),
       };
-      const { dispatches, free } = await prepareProduct(
-        device,
-        few ? "matvec" : "matmul",
-        loaded,
-        buffers,
-      );
+      const { dispatches, free } = await prepareProduct(device, kind, loaded, buffers);
       for (let run = 0; run < 2; run++) {
         await submit(gpu, dispatches);
         assert.deepEqual(await download(gpu, buffers.y), wanted);

@@ -1,35 +1,17 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import {
-  mkdtemp,
-  open,
-  readdir,
-  readFile,
-  rm,
-  truncate,
-  utimes,
-  writeFile,
-} from "node:fs/promises";
+import { open, readdir, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { openSafetensors } from "../lib/safetensors.ts";
+import { inFolder } from "./made_checkpoints.ts";
 
 const SHARED = join(dirname(fileURLToPath(import.meta.url)), "../../shared");
 const FIXTURES = join(SHARED, "fixtures");
 const noFixtures = existsSync(FIXTURES) ? false : "../shared/fixtures is not there";
-
-/** Runs `use` with an empty folder that is gone afterwards. */
-async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-safetensors-"));
-  try {
-    await use(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
 
 function headOf(header: string): Uint8Array {
   const text = new TextEncoder().encode(header);
@@ -47,7 +29,7 @@ const W = '{"w":{"dtype":"U8","shape":[40],"data_offsets":[0,40]}}';
 const DATA = Uint8Array.from({ length: 40 }, (_, i) => i * 7);
 
 test("openSafetensors() reads nothing but the header, bytes() the tensor", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const path = join(folder, "w.safetensors");
     await writeFixture(path, W, DATA);
     const file = await openSafetensors(path);
@@ -61,7 +43,7 @@ test("openSafetensors() reads nothing but the header, bytes() the tensor", () =>
   }));
 
 test("chunks() gives the same bytes in pieces of any length", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const path = join(folder, "w.safetensors");
     await writeFixture(path, W, DATA);
     const [tensor] = (await openSafetensors(path)).tensors;
@@ -77,7 +59,7 @@ test("chunks() gives the same bytes in pieces of any length", () =>
   }));
 
 test("tensors beyond 4 GiB are read at their own place", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const path = join(folder, "big.safetensors");
     const far = 5 * 2 ** 30;
     const head = headOf(
@@ -98,7 +80,7 @@ test("tensors beyond 4 GiB are read at their own place", () =>
   }));
 
 test("a header length that lies about a sparse file costs nothing", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const path = join(folder, "lie.safetensors");
     await writeFile(path, Uint8Array.of(0, 225, 245, 5, 0, 0, 0, 0)); // 100,000,000
     await truncate(path, 200_000_000);
@@ -106,7 +88,7 @@ test("a header length that lies about a sparse file costs nothing", () =>
   }));
 
 test("a file that shrinks, grows or is touched after opening is refused", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const path = join(folder, "w.safetensors");
     await writeFixture(path, W, DATA);
     const [tensor] = (await openSafetensors(path)).tensors;
@@ -120,7 +102,7 @@ test("a file that shrinks, grows or is touched after opening is refused", () =>
   }));
 
 test("a file that shrinks during a read is refused", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const path = join(folder, "w.safetensors");
     await writeFixture(path, W, DATA);
     const [tensor] = (await openSafetensors(path)).tensors;
@@ -149,7 +131,7 @@ const NO_FILES: [string, (path: string) => Promise<void> | void, RegExp][] = [
 ];
 for (const [name, make, message] of NO_FILES) {
   test(`openSafetensors() refuses ${name} at once`, () =>
-    inFolder(async (folder) => {
+    inFolder(async (_, folder) => {
       const path = join(folder, "w.safetensors");
       await make(path);
       await assert.rejects(openSafetensors(path), message);

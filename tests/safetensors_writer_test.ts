@@ -3,8 +3,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { type FileHandle, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { type FileHandle, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -12,21 +11,12 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { dtypes, tensorBytes } from "../lib/dtype.ts";
 import { openSafetensors } from "../lib/safetensors.ts";
 import { type TensorSource, writeSafetensors } from "../lib/safetensors_writer.ts";
+import { inFolder } from "./made_checkpoints.ts";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const FIXTURES = join(HERE, "../../shared/fixtures");
 const noFixtures = existsSync(FIXTURES) ? false : "../shared/fixtures is not there";
 const WRITER = pathToFileURL(join(HERE, "../lib/safetensors_writer.ts")).href;
-
-/** Runs `use` with an empty folder that is gone afterwards. */
-async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-writer-"));
-  try {
-    await use(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
 
 /** A tensor of seeded bytes. */
 function source(name: string, dtype: TensorSource["dtype"], shape: number[]): TensorSource {
@@ -43,7 +33,7 @@ function sha256(bytes: Uint8Array): string {
 const EVERY_DTYPE = dtypes.map((dtype, i) => source(`${dtype} é`, dtype, [i % 3, 8]));
 
 test("a file reads back as it was written, in every dtype", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const path = join(folder, "x.safetensors");
     const metadata = { format: "pt", "π": "\n" };
     const written = await writeSafetensors(path, EVERY_DTYPE, { metadata });
@@ -61,7 +51,7 @@ test("a file reads back as it was written, in every dtype", () =>
   }));
 
 test("the bytes of a file depend on its tensors only, not on the order they are given in", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const paths = ["a", "b"].map((name) => join(folder, name));
     await writeSafetensors(paths[0], EVERY_DTYPE);
     await writeSafetensors(paths[1], [...EVERY_DTYPE].reverse());
@@ -69,7 +59,7 @@ test("the bytes of a file depend on its tensors only, not on the order they are 
   }));
 
 test("both runtimes write these bytes", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const { sha256 } = await writeSafetensors(join(folder, "x"), EVERY_DTYPE, {
       metadata: { b: "2", a: "\u0001" },
     });
@@ -77,7 +67,7 @@ test("both runtimes write these bytes", () =>
   }));
 
 test("sources are asked in the order given, one after the other", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const asked: string[] = [];
     const tensors = ["u8", "u64", "f16"].map((name) => {
       const dtype = name.toUpperCase() as "U8" | "U64" | "F16";
@@ -91,7 +81,7 @@ test("sources are asked in the order given, one after the other", () =>
   }));
 
 test("a file without tensors and one with empty tensors can be written", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const path = join(folder, "x.safetensors");
     assert.equal((await writeSafetensors(path, [])).bytes, 16);
     await writeSafetensors(path, [source("a", "F32", [0, 3]), source("b", "U8", [])]);
@@ -99,7 +89,7 @@ test("a file without tensors and one with empty tensors can be written", () =>
   }));
 
 test("tensors of one file stream into another", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const [first, second] = ["a", "b"].map((name) => join(folder, name));
     await writeSafetensors(first, [source("w", "F32", [3000, 1000])], { metadata: { a: "b" } });
     const { tensors, metadata } = await openSafetensors(first);
@@ -108,7 +98,7 @@ test("tensors of one file stream into another", () =>
   }));
 
 test("metadata may be known only when the data is down", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const path = join(folder, "x.safetensors");
     const facts: Record<string, string> = {};
     const reserve = '{"w":"0123456789"}'.length;
@@ -125,7 +115,7 @@ test("metadata may be known only when the data is down", () =>
 
 for (const [name, given] of [["short", 15], ["long", 17], ["empty", 0]] as const) {
   test(`a source that gives ${given} bytes for 16 is refused and leaves nothing`, () =>
-    inFolder(async (folder) => {
+    inFolder(async (_, folder) => {
       const tensor = {
         name,
         dtype: "F32",
@@ -141,7 +131,7 @@ for (const [name, given] of [["short", 15], ["long", 17], ["empty", 0]] as const
 }
 
 test("an old file stays as it is until the new one is whole", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const path = join(folder, "x");
     await writeFile(path, "old");
     const failing: TensorSource = {
@@ -156,7 +146,7 @@ test("an old file stays as it is until the new one is whole", () =>
   }));
 
 test("an abort between two pieces leaves nothing", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const controller = new AbortController();
     const tensor: TensorSource = {
       name: "w",
@@ -193,7 +183,7 @@ function faulty(write: (file: FileHandle, ...w: Write) => unknown, sync?: () => 
 }
 
 test("writes that come back short are repeated until all bytes are down", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const [whole, slow] = ["a", "b"].map((name) => join(folder, name));
     await writeSafetensors(whole, EVERY_DTYPE);
     const short = faulty((handle, b, o, l, at) => handle.write(b, o, Math.min(l, 3), at));
@@ -202,7 +192,7 @@ test("writes that come back short are repeated until all bytes are down", () =>
   }));
 
 test("a disk that takes no more is refused with the bytes it should have taken", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const full = faulty((handle, b, o, l, at) =>
       at + l > 150 ? { bytesWritten: 0 } : handle.write(b, o, l, at)
     );
@@ -214,7 +204,7 @@ test("a disk that takes no more is refused with the bytes it should have taken",
   }));
 
 test("a disk that says ENOSPC is refused with the bytes it should have taken", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const error = Object.assign(new Error("no space"), { code: "ENOSPC" });
     const open = faulty(() => Promise.reject(error));
     const written = writeSafetensors(join(folder, "x"), [source("w", "U8", [100])], { open });
@@ -225,7 +215,7 @@ test("a disk that says ENOSPC is refused with the bytes it should have taken", (
   }));
 
 test("a disk that cannot flush is refused by the file's name, and nothing is left", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const error = Object.assign(new Error("os error 5"), { code: "EIO" }); // no syscall, in Deno
     const open = faulty((file, ...w) => file.write(...w), () => Promise.reject(error));
     const written = writeSafetensors(join(folder, "x"), [source("w", "U8", [9])], { open });
@@ -234,7 +224,7 @@ test("a disk that cannot flush is refused by the file's name, and nothing is lef
   }));
 
 test("a folder that is not there, and a folder at the name, are refused in one line", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     await assert.rejects(
       writeSafetensors(join(folder, "no/x"), []),
       /as the system must let it: got ENOENT/,
@@ -270,7 +260,7 @@ function runtimeArguments(file: string, ...rest: string[]): string[] {
 }
 
 test("a process killed while it writes leaves no file of the name", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const program = join(folder, "program.mjs");
     await writeFile(program, `import process from "node:process";${PROGRAM}`);
     for (const lines of [1, 20, 40]) {
@@ -296,7 +286,7 @@ test("a process killed while it writes leaves no file of the name", () =>
   }));
 
 test("a file larger than the system allows is refused and removed", () =>
-  inFolder(async (folder) => {
+  inFolder(async (_, folder) => {
     const program = join(folder, "program.mjs");
     await writeFile(program, `import process from "node:process";${PROGRAM}`);
     const command = [process.execPath, ...runtimeArguments(program, join(folder, "x.safetensors"))];
@@ -327,7 +317,7 @@ test(
   "the npm package safetensors reads our files to the same bytes",
   { skip: noReader },
   () =>
-    inFolder(async (folder) => {
+    inFolder(async (_, folder) => {
       const { SafeTensor } = independent!;
       const path = join(folder, "x.safetensors");
       const names = (await readdir(FIXTURES, { recursive: true })).filter((n) =>

@@ -13,7 +13,7 @@ import type { DenseMatrix } from "../../lib/linear_reference.ts";
 import { codesShape, type Group, type QuantizedMatrix } from "../../lib/pack.ts";
 import { scalesShape } from "../../lib/pack_scales.ts";
 import { load, type Loaded } from "../../lib/resident.ts";
-import { tilingOf } from "../../lib/tiling.ts";
+import { kindOf, tilingOf } from "../../lib/tiling.ts";
 import { storedOf } from "../stored.ts";
 import type { Source } from "./compile.ts";
 
@@ -62,15 +62,15 @@ async function launch(product: Product, batch: number, features: string[]): Prom
   const matrix = matrixOf(product);
   const loaded = await load<DenseMatrix | QuantizedMatrix>(device, matrix);
   const x = new Float32Array(batch * product.cols);
-  const few = batch <= 2;
+  const kind = kindOf(batch);
   if ("codes" in matrix) {
     const w = loaded as Loaded<QuantizedMatrix>;
-    await (few ? matvec(device, w, x) : matmul(device, w, x, batch));
+    await (kind === "matvec" ? matvec(device, w, x) : matmul(device, w, x, batch));
   } else {
     const w = loaded as Loaded<DenseMatrix>;
-    await (few ? denseMatvec(device, w, x) : denseMatmul(device, w, x, batch));
+    await (kind === "matvec" ? denseMatvec(device, w, x) : denseMatmul(device, w, x, batch));
   }
-  const { rows, tokens } = tilingOf(device, few ? "matvec" : "matmul", loaded.slices[0], batch);
+  const { rows, tokens } = tilingOf(device, kind, loaded.slices[0], batch);
   const multiplying = noted.filter(({ label }) => label !== "join"); // which adds up parts, and no weights
   return multiplying.map(({ label, source }) => ({
     ...source,

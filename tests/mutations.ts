@@ -132,6 +132,7 @@ export const MUTATIONS: Mutation[] = [
   ["else { stage[to] = Piece(); }", "", staged("fp4-asym")],
   ["PIECES * (token * UNITS + first) + lane", "PIECES * first + lane", staged("fp4-sym", 2)],
   ["workgroupBarrier();\n      }\n      take", "}\n      take", staged("nf4-sym")],
+  ["start_of(r).x + unit)", "start_of(r).x)", staged("fp4-sym")],
   // rows and lanes, and parts of a row
   ["i % OUTPUTS + OUTPUTS", "i % OUTPUTS", plainSteps],
   ["r / OUTPUTS * (ROWS / 2u)", "r / OUTPUTS * ROWS", plainSteps],

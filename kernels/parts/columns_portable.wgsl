@@ -17,6 +17,8 @@
 
 override STAGED: bool = true;
 
+// The lane's words of one unit, a row each, where STAGED.
+var<private> words: array<vec4u, 16>;
 // The lane's activations of one unit, [BATCH, PIECES], and those of a step, [BATCH, SPAN, STRIDE].
 var<private> tokens: array<Piece, 2u * PIECES>;
 override STAGE: u32 = select(1u, BATCH * SPAN * STRIDE, STAGED);
@@ -35,6 +37,11 @@ fn fill_stage(first: u32, lane: u32, seat: u32) {
       else { stage[to] = Piece(); }
     }
   }
+}
+
+// Takes the lane's words of a unit before the barrier, so that those of all rows are on their way at once.
+fn take_words(unit: u32) {
+  for (var r = 0u; r < TALL; r++) { words[r] = unit_at(start_of(r).x + unit); }
 }
 
 // Takes the lane's activations of a unit, zeros beyond the last; STAGED, from place `home` of the stage.
@@ -67,17 +74,19 @@ fn walk(block: u32, part: u32, lane: u32) {
   take_rows(line);
   for (var first = part * SPAN; first < UNITS; ) {
     for (var i = 0u; i < 8u && first < UNITS; i++) {
+      let unit = min(first + across, UNITS - 1u);
       if (STAGED) {
         fill_stage(first, lane, seat);
+        take_words(unit);
         workgroupBarrier();
       }
       take_tokens(first + across, STRIDE * across);
-      let unit = min(first + across, UNITS - 1u);
       for (var r = 0u; r < TALL; r++) {
         let start = start_of(r);
-        let words = unit_at(start.x + unit);
+        var own = words[r];
+        if (!STAGED) { own = unit_at(start.x + unit); }
         for (var token = 0u; token < BATCH; token++) {
-          add_sum(token * TALL + r, unit_sum(words, start.y, unit, token), token);
+          add_sum(token * TALL + r, unit_sum(own, start.y, unit, token), token);
         }
       }
       if (STAGED) { workgroupBarrier(); }

@@ -7,7 +7,8 @@
  * and it was fetched before.
  *
  * `deno task test` keeps OpenGL from Deno (DENO_WEBGPU_BACKEND): with libEGL loaded one process in a
- * hundred aborts as it ends, its tests passed (glibc: double free, in Deno 2.9.5).
+ * hundred aborts as it ends, its tests passed (glibc: double free, in Deno 2.9.5). And it asks Mesa's
+ * lavapipe for no optimisations (GALLIVM_PERF), since it is compiling that tests wait for.
  *
  * @module
  */

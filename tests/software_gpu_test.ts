@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { readTar, unpackedFolder } from "../lib/software_gpu.ts";
 import { cannotHide, lib, runChild } from "./child_process.ts";
+import { inFolder } from "./made_checkpoints.ts";
 import { testUnless } from "./test_unless.ts";
 
 /** A tar archive of one entry. */
@@ -45,18 +45,8 @@ test("readTar() refuses an entry that is longer than the archive, or has no size
 const UNPACK = `import { unpackedFolder } from "${lib}software_gpu.ts";
   console.log(await unpackedFolder({ log: (line) => console.error(line) }));`;
 
-/** Runs the body with a cache folder of its own, removed afterwards. */
-async function withCache(body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-cache-"));
-  try {
-    await body(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
-
 test("the embedded GPU is not fetched where that is not wanted", async () => {
-  await withCache(async (cache) => {
+  await inFolder(async (_, cache) => {
     const code = `import { openDevice } from "${lib}device.ts";
       const wanted = { binding: "software", embedded: true, fetch: false };
       await openDevice(wanted).catch(({ message }) => console.log(message));`;
@@ -72,7 +62,7 @@ testUnless(
   fetched,
   "it is unpacked once, said in one line, in a folder for the user alone",
   async () => {
-    await withCache(async (cache) => {
+    await inFolder(async (_, cache) => {
       const env = { XDG_CACHE_HOME: cache };
       const first = await runChild(UNPACK, { env });
       assert.equal(first.code, 0, first.stderr);
@@ -86,7 +76,7 @@ testUnless(
 );
 
 testUnless(fetched, "a damaged file is found and replaced", async () => {
-  await withCache(async (cache) => {
+  await inFolder(async (_, cache) => {
     const env = { XDG_CACHE_HOME: cache };
     const folder = (await runChild(UNPACK, { env })).stdout.trim();
     await writeFile(join(folder, "libvulkan.so.1"), "not a library");
@@ -98,7 +88,7 @@ testUnless(fetched, "a damaged file is found and replaced", async () => {
 });
 
 testUnless(fetched, "processes that unpack at once all get it whole", async () => {
-  await withCache(async (cache) => {
+  await inFolder(async (_, cache) => {
     const env = { XDG_CACHE_HOME: cache };
     const all = await Promise.all([1, 2, 3].map(() => runChild(UNPACK, { env })));
     assert.deepEqual(all.map(({ code }) => code), [0, 0, 0], all.map((e) => e.stderr).join());

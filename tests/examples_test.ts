@@ -1,14 +1,13 @@
 /** The examples that run a model, each in a process of its own; the others by tests/url_test.ts. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdir } from "node:fs/promises";
 import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { thisRuntime } from "./afpq_process.ts";
+import { inFolder } from "./made_checkpoints.ts";
 import { noPackage } from "./made_tokenizers.ts";
 import { repeated, testUnless } from "./test_unless.ts";
 
@@ -75,16 +74,15 @@ for (const name of ["chat", "compare", "evaluate", "generate", "server"]) {
   });
 }
 
-test("an example that Ctrl-C ends leaves nothing in the temporary folder", async () => {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-test-"));
-  const child = start("compare", [], { TMPDIR: folder });
-  const code = new Promise((done) => child.on("close", done));
-  while ((await readdir(folder)).length === 0) await pause(20);
-  process.kill(child.pid!, "SIGINT");
-  assert.equal(await code, 130);
-  assert.deepEqual(await readdir(folder), []);
-  await rm(folder, { recursive: true });
-});
+test("an example that Ctrl-C ends leaves nothing in the temporary folder", () =>
+  inFolder(async (_, folder) => {
+    const child = start("compare", [], { TMPDIR: folder });
+    const code = new Promise((done) => child.on("close", done));
+    while ((await readdir(folder)).length === 0) await pause(20);
+    process.kill(child.pid!, "SIGINT");
+    assert.equal(await code, 130);
+    assert.deepEqual(await readdir(folder), []);
+  }));
 
 testUnless(noPackage, "examples/generate.ts quantises and writes", async () => {
   const told = await printed("generate");

@@ -8,9 +8,6 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
 import { type Device, type DeviceOptions, openDevice } from "../lib/device.ts";
 import { deviceFacts, deviceText } from "../lib/device_facts.ts";
@@ -19,6 +16,7 @@ import * as linear from "../lib/linear.ts";
 import { loadModel } from "../lib/llama.ts";
 import { afpq } from "./afpq_process.ts";
 import { denseWeights, KINDS, SHAPES, tokens, weights } from "./linear_cases.ts";
+import { inFolder } from "./made_checkpoints.ts";
 import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
 import { testUnless } from "./test_unless.ts";
 
@@ -122,24 +120,24 @@ testUnless(absent, "dense products have the same bits on strict and fast device"
   }
 });
 
-testUnless(absent, "a model has the same logits on strict and fast device", async () => {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-fast-"));
-  try {
-    const config = CONFIGS["qwen3, q and k norms"];
-    await writeModel(folder, config, madeWeights(config, 3));
-    await sameBits("logits and losses", async (device) => {
-      const model = await loadModel(device, folder, { head: "nf4-asym" });
-      const prompt = await model.logits([5, 17, 99, 4, 8, 15, 16]);
-      await poison(device);
-      const next = await model.logits([23]);
-      const losses = await model.losses([3, 1, 4, 1, 5, 9, 2, 6]);
-      model.close();
-      return Float32Array.of(...prompt, ...next, ...losses);
-    });
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-});
+testUnless(
+  absent,
+  "a model has the same logits on strict and fast device",
+  () =>
+    inFolder(async (_, folder) => {
+      const config = CONFIGS["qwen3, q and k norms"];
+      await writeModel(folder, config, madeWeights(config, 3));
+      await sameBits("logits and losses", async (device) => {
+        const model = await loadModel(device, folder, { head: "nf4-asym" });
+        const prompt = await model.logits([5, 17, 99, 4, 8, 15, 16]);
+        await poison(device);
+        const next = await model.logits([23]);
+        const losses = await model.losses([3, 1, 4, 1, 5, 9, 2, 6]);
+        model.close();
+        return Float32Array.of(...prompt, ...next, ...losses);
+      });
+    }),
+);
 
 test("what takes no toggles opens plain, and says so in one line", async () => {
   const binding = "Deno" in globalThis ? "deno" : "bun-webgpu";

@@ -16,12 +16,12 @@ import { type TensorSource, writeSafetensors } from "../lib/safetensors_writer.t
 export type At = (...names: string[]) => string;
 
 /** Tells a story in an empty folder that is gone afterwards. */
-export async function inFolder(
-  story: (at: At, folder: string) => Promise<void>,
-): Promise<void> {
+export async function inFolder<T>(
+  story: (at: At, folder: string) => Promise<T>,
+): Promise<T> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), "afpq-made-")));
   try {
-    await story((...names) => join(folder, ...names), folder);
+    return await story((...names) => join(folder, ...names), folder);
   } finally {
     await rm(folder, { recursive: true });
   }

@@ -4,13 +4,12 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { writeFile } from "node:fs/promises";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { loadNpm } from "../lib/npm.ts";
 import { openTokenizer, type Tokenizer } from "../lib/tokenizer.ts";
+import { inFolder } from "./made_checkpoints.ts";
 
 /** A path of the repository, or beside it. */
 export function pathOf(path: string): string {
@@ -43,17 +42,13 @@ export async function inTokenizerFolder(
   files: Record<string, unknown>,
   story: (folder: string) => Promise<void>,
 ): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-tokenizer-"));
-  try {
-    await mkdir(folder, { recursive: true });
+  await inFolder(async (at, folder) => {
     for (const [name, content] of Object.entries(files)) {
       const text = typeof content === "string" ? content : JSON.stringify(content);
-      await writeFile(join(folder, name), text);
+      await writeFile(at(name), text);
     }
     await story(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  });
 }
 
 /** Opens a made tokenizer. */

@@ -6,13 +6,11 @@
  */
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Device } from "../lib/device.ts";
 import { loadModel } from "../lib/llama.ts";
 import { tokenLoss, top } from "../lib/pointwise_reference.ts";
 import { oracleLogits } from "./llama_oracle.ts";
+import { inFolder } from "./made_checkpoints.ts";
 import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
 import { fill, normal } from "./random.ts";
 import * as linear from "../lib/linear.ts";
@@ -125,11 +123,10 @@ export const moments: Claim = (device) => gramAgrees(device, [19, 40, 64]);
 /** A whole small network against the oracle: its own kernels are broken one by one. */
 export const plainSlices: Claim = (device) => slices(plain(device));
 export const network =
-  (name: string, act: "all" | "steps" | "top" | "losses" = "all"): Claim => async (device) => {
-    const config = { ...CONFIGS[name], num_hidden_layers: 1 };
-    const tensors = madeWeights(config, 9);
-    const folder = await mkdtemp(join(tmpdir(), "afpq-mutation-"));
-    try {
+  (name: string, act: "all" | "steps" | "top" | "losses" = "all"): Claim => (device) =>
+    inFolder(async (_, folder) => {
+      const config = { ...CONFIGS[name], num_hidden_layers: 1 };
+      const tensors = madeWeights(config, 9);
       await writeModel(folder, config, tensors);
       const logits = oracleLogits(config, tensors, IDS);
       const model = await loadModel(device, folder, { kv: "f32" });
@@ -147,10 +144,7 @@ export const network =
         const got = act === "all" ? await model.allLogits(IDS) : await model.losses(IDS);
         within(got, wanted, Float64Array.from(wanted, () => 1e-3));
       }
-    } finally {
-      await rm(folder, { recursive: true });
-    }
-  };
+    });
 /** The same as a GPU runs it. */
 export const asGpuNetwork = (name: string): Claim => (device) => network(name)(asGpu(device));
 /** Heads of two lanes on a GPU. */

@@ -5,9 +5,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -19,6 +17,7 @@ import { type PeerRow, readPeerOptions, timePeers } from "../bench/peers.ts";
 import { UsageError } from "../lib/read_options.ts";
 import { runFile } from "./afpq_process.ts";
 import { present } from "./gpu_devices.ts";
+import { inFolder } from "./made_checkpoints.ts";
 import { testUnless } from "./test_unless.ts";
 
 const PEERS = fileURLToPath(new URL("../bench/peers.ts", import.meta.url));
@@ -183,15 +182,13 @@ test("what peers cannot be asked for is wrong usage, in one line", () => {
 });
 
 /** The document of a run in a process of its own. */
-async function rowsOf(...args: string[]): Promise<{ rows: PeerRow[]; stderr: string }> {
-  const folder = await mkdtemp(join(tmpdir(), "afpq-peers-"));
-  const json = join(folder, "a.json");
-  const { code, stderr } = await runFile(PEERS, ["--json", json, ...args]);
-  assert.equal(code, 0, stderr);
-  const { rows } = JSON.parse(await readFile(json, "utf8"));
-  await rm(folder, { recursive: true });
-  return { rows, stderr };
-}
+const rowsOf = (...args: string[]): Promise<{ rows: PeerRow[]; stderr: string }> =>
+  inFolder(async (at) => {
+    const { code, stderr } = await runFile(PEERS, ["--json", at("a.json"), ...args]);
+    assert.equal(code, 0, stderr);
+    const { rows } = JSON.parse(await readFile(at("a.json"), "utf8"));
+    return { rows, stderr };
+  });
 
 const none = present.length === 0 ? "no GPU" : null;
 

@@ -1,18 +1,17 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readChoices, tuningKey, writeChoices } from "../lib/tuning_cache.ts";
+import { inFolder } from "./made_checkpoints.ts";
 import { withVariables } from "./variables.ts";
 
-const inFolder = (act: (folder: string) => Promise<void>) => {
-  const folder = mkdtempSync(join(tmpdir(), "afpq-tuning-"));
-  return withVariables({ XDG_CACHE_HOME: folder }, () => act(join(folder, "afpq")));
-};
+/** Tells a story of a folder for choices that is not there yet. */
+const inCacheFolder = (act: (folder: string) => Promise<void>) =>
+  inFolder((at, folder) => withVariables({ XDG_CACHE_HOME: folder }, () => act(at("afpq"))));
 
 test("choices come back for the device that they were made on, and add up", () =>
-  inFolder(async (folder) => {
+  inCacheFolder(async (folder) => {
     assert.deepEqual(await readChoices("one"), {});
     await writeChoices("one", { a: "x", b: "y" });
     await writeChoices("one", { b: "z" });
@@ -23,7 +22,7 @@ test("choices come back for the device that they were made on, and add up", () =
   }));
 
 test("a file that is odd means no choices, and is written anew", () =>
-  inFolder(async (folder) => {
+  inCacheFolder(async (folder) => {
     mkdirSync(folder);
     for (const text of ["", "{", "[1]", "null", '{"one": 3}', '{"one": {"a": 1}}']) {
       writeFileSync(join(folder, "tuning.json"), text);
@@ -34,7 +33,7 @@ test("a file that is odd means no choices, and is written anew", () =>
   }));
 
 test("a folder that cannot be written is said in one line", () =>
-  inFolder(async (folder) => {
+  inCacheFolder(async (folder) => {
     writeFileSync(folder, "a file where the folder should be");
     await assert.rejects(
       writeChoices("one", { a: "x" }),

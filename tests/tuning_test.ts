@@ -1,14 +1,12 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { openDevice } from "../lib/device.ts";
 import { load } from "../lib/linear.ts";
 import { candidatesOf, classOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { choose, tune } from "../lib/tuning.ts";
 import { gpuTest, openTarget } from "./gpu_devices.ts";
 import { matvecAgrees, weights } from "./linear_cases.ts";
+import { inFolder } from "./made_checkpoints.ts";
 import { withVariables } from "./variables.ts";
 
 const [usual, other] = ["one", "two"].map((name) => ({
@@ -30,26 +28,30 @@ test("choose() keeps the default where the gain is within the noise, or in doubt
   assert.deepEqual(choose([usual, other], [[10, 10, 10], [9.9, 9.8, 9.8]]), kept);
 });
 
-gpuTest("what tuning chose is used, on the next device as well", async (_, { binding }) => {
-  const folder = mkdtempSync(join(tmpdir(), "afpq-tuning-"));
-  await withVariables({ XDG_CACHE_HOME: folder }, async () => {
-    const embedded = binding === "software";
-    const device = await openTarget(embedded ? "embedded" : binding);
-    const q = weights(64, 256, "fp4-asym", 128);
-    const { slices, free } = await load(device, q);
-    const [tuned] = await tune(device, slices, 1);
-    assert.equal(tuned.class, classOf(device, "matvec", slices[0], 1));
-    assert.equal(tuned.candidates.length, candidatesOf(device, "matvec", slices[0], 1).length);
-    assert.equal(labelOf(tilingOf(device, "matvec", slices[0], 1)), tuned.chosen);
-    await matvecAgrees(device, q);
-    assert.deepEqual(await tune(device, slices, 1), []);
+const inCacheFolder = (act: () => Promise<void>) =>
+  inFolder((_, folder) => withVariables({ XDG_CACHE_HOME: folder }, act));
 
-    const next = await openDevice({ binding, embedded });
-    assert.equal(next.gpu!.choices.get(tuned.class), tuned.chosen);
-    free();
-    for (const each of [device, next]) each.close();
-  });
-});
+gpuTest(
+  "what tuning chose is used, on the next device as well",
+  (_, { binding }) =>
+    inCacheFolder(async () => {
+      const embedded = binding === "software";
+      const device = await openTarget(embedded ? "embedded" : binding);
+      const q = weights(64, 256, "fp4-asym", 128);
+      const { slices, free } = await load(device, q);
+      const [tuned] = await tune(device, slices, 1);
+      assert.equal(tuned.class, classOf(device, "matvec", slices[0], 1));
+      assert.equal(tuned.candidates.length, candidatesOf(device, "matvec", slices[0], 1).length);
+      assert.equal(labelOf(tilingOf(device, "matvec", slices[0], 1)), tuned.chosen);
+      await matvecAgrees(device, q);
+      assert.deepEqual(await tune(device, slices, 1), []);
+
+      const next = await openDevice({ binding, embedded });
+      assert.equal(next.gpu!.choices.get(tuned.class), tuned.chosen);
+      free();
+      for (const each of [device, next]) each.close();
+    }),
+);
 
 gpuTest("a choice that is no candidate is passed over", async (_, device) => {
   const { slices, free } = await load(device, weights(8, 64, "fp4-sym", 32));

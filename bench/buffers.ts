@@ -24,7 +24,7 @@ export interface Placed {
   free(): void;
 }
 
-/** Bytes of weights that runs go round: more than any last-level cache, but where the CPU is slow anyway. */
+/** Bytes of weights that runs go round: more than the last-level caches of all but the largest GPUs. */
 export function workingSetOf({ software }: Device): number {
   return (software ? 64 : 256) * 2 ** 20;
 }

@@ -31,7 +31,7 @@ export interface RoundOptions {
 }
 
 /** Rounds that are enough to tell something of. */
-export const LEAST_ROUNDS = 3;
+const LEAST_ROUNDS = 3;
 /** Most that a round of all variants may take for the sake of more tries, ms. */
 const TRIED_MS = 2500;
 const MOST_RUNS = 4096;

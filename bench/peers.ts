@@ -146,7 +146,7 @@ async function runPeers(options: Options, context: BenchContext): Promise<void> 
     leftOut.push(line);
     context.log(line);
   };
-  const device = await openDevice({ fast: options.fast, log: context.log });
+  const device = await openDevice({ fast: options.fast, tuned: false, log: context.log });
   try {
     if (!device.gpu) throw new Error("Cannot bench as there must be a GPU: got TypeScript alone");
     const kind = device.software ? "software" : "hardware";

@@ -9,7 +9,16 @@ import { format as formatOf, formatNames } from "../lib/format.ts";
 import { UsageError } from "../lib/read_options.ts";
 import type { BenchOptions, Case } from "./options.ts";
 import { rivalHas, rivals } from "./rivals.ts";
-import { layerOf, type Model, models, type Shape, shapes, shrunk, usualShapes } from "./shapes.ts";
+import {
+  linearsOf,
+  type Model,
+  models,
+  type Shape,
+  shapes,
+  shrunk,
+  tokenOrder,
+  usualShapes,
+} from "./shapes.ts";
 import type { Choice, Work } from "./variants.ts";
 
 const BATCHES = [1, 8, 64, 512];
@@ -18,7 +27,7 @@ const FORMATS = ["fp4", "nf4", "int4", "nf3"].flatMap((name) => [`${name}-sym`, 
 const SHRINK = 4;
 
 /** The case that a batch belongs to. */
-export function caseOf(batch: number): Case {
+function caseOf(batch: number): Case {
   return batch <= 2 ? "matvec" : batch <= 32 ? "small-batch" : "matmul";
 }
 
@@ -39,14 +48,13 @@ export function planOf(options: BenchOptions, software: boolean): Work[] {
   const [first, ...others] = unique(wanted).map((shape) =>
     batches.map((batch): Work => {
       const name = shape.name || `${shape.rows}x${shape.cols}`;
-      return { batch, group, tuning, case: caseOf(batch), name, shapes: [shape], times: 1 };
+      return { batch, group, tuning, case: caseOf(batch), name, shapes: [shape], order: [0] };
     })
   );
   const decodes = decoded.flatMap((model) =>
     batches.filter((batch) => batch <= 2).map((batch): Work => {
-      const { name, layers } = model;
-      const shapes = layerOf(model);
-      return { batch, group, tuning, case: "decode", name, shapes, times: layers };
+      const shapes = linearsOf(model), order = tokenOrder(model);
+      return { batch, group, tuning, case: "decode", name: model.name, shapes, order };
     })
   );
   const later = batches.flatMap((_, i) => others.map((works) => works[i]));
@@ -80,7 +88,7 @@ export function choicesOf({ formats, all }: BenchOptions, work: Work): Choice[] 
   ];
 }
 
-/** int3 is left out: nobody asked. */
+/** int3 is left out: what it would say, int4 does. */
 function benched(name: string): boolean {
   return !name.startsWith("int3");
 }

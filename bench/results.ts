@@ -84,7 +84,7 @@ export interface Timed {
 /** Rows of one piece of work, all of whose variants were timed in the same rounds. */
 export function rowsOf(work: Work, timed: readonly Timed[], copyGBs: number): BenchRow[] {
   const [{ cols }] = work.shapes;
-  const weights = work.shapes.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
+  const weights = work.order.reduce((sum, i) => sum + work.shapes[i].rows * work.shapes[i].cols, 0);
   const find = (kernel: string, format: string) =>
     timed.find(({ variant }) => variant.kernel === kernel && variant.format === format)?.times;
   return timed.map(({ variant, times }) => {
@@ -95,13 +95,13 @@ export function rowsOf(work: Work, timed: readonly Timed[], copyGBs: number): Be
     const sym = one === undefined ? undefined : find(kernel, one);
     const vsF16 = f16 && pairedRatio(f16, times);
     const vsSym = sym && pairedRatio(times, sym);
-    const facts = timesOf(times.map((ms) => ms * work.times));
-    const gbPerS = bytes * work.times / 1e6 / facts.medianMs;
+    const facts = timesOf(times);
+    const gbPerS = bytes / 1e6 / facts.medianMs;
     return {
       case: work.case,
       kernel: kernels,
       format,
-      rows: work.times * weights / cols,
+      rows: weights / cols,
       cols,
       group: dense ? null : storedOf(format, work.group).group,
       batch: work.batch,

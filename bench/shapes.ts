@@ -1,9 +1,9 @@
 /**
  * Layer shapes by name, [rows, cols] = [output features, input features], and the models that they are of.
  *
- * A model's decode is all its linears but the head: in each layer q, k and v as one matrix, the output
- * projection, gate and up as one, and down. Each of the four has `dim` rows or columns, so together
- * they count as one matrix [weights / dim, dim] a layer.
+ * A model's decode is all its linears: in each layer q, k and v as one matrix, the output projection, gate
+ * and up as one, and down; then the head. Each has `dim` rows or columns, so together they count as one
+ * matrix [weights / dim, dim].
  *
  * @module
  */
@@ -16,6 +16,8 @@ export interface Model {
   /** Rows of keys, and of values. */
   readonly kv: number;
   readonly layers: number;
+  /** Rows of the head. */
+  readonly vocab: number;
 }
 
 /** A matrix of a layer. */
@@ -28,10 +30,10 @@ export interface Shape {
 
 /** From the models' config.json. */
 export const models: readonly Model[] = [
-  { name: "llama-2-7b", dim: 4096, hidden: 11008, kv: 4096, layers: 32 },
-  { name: "llama-2-13b", dim: 5120, hidden: 13824, kv: 5120, layers: 40 },
-  { name: "llama-2-70b", dim: 8192, hidden: 28672, kv: 1024, layers: 80 },
-  { name: "llama-3-8b", dim: 4096, hidden: 14336, kv: 1024, layers: 32 },
+  { name: "llama-2-7b", dim: 4096, hidden: 11008, kv: 4096, layers: 32, vocab: 32000 },
+  { name: "llama-2-13b", dim: 5120, hidden: 13824, kv: 5120, layers: 40, vocab: 32000 },
+  { name: "llama-2-70b", dim: 8192, hidden: 28672, kv: 1024, layers: 80, vocab: 32000 },
+  { name: "llama-3-8b", dim: 4096, hidden: 14336, kv: 1024, layers: 32, vocab: 128256 },
 ];
 
 /** Each projection of a model by itself; q stands for the output projection too. */
@@ -53,14 +55,20 @@ export const usualShapes: readonly Shape[] = shapes.filter(
   ({ name }) => name.startsWith("llama-2-7b.") || name === "llama-2-70b.up",
 );
 
-/** The linears of one layer in the order in which a token meets them. */
-export function layerOf({ dim, hidden, kv }: Model): Shape[] {
+/** The linears of a layer in the order in which a token meets them, and the head. */
+export function linearsOf({ dim, hidden, kv, vocab }: Model): Shape[] {
   return [
     { name: "qkv", rows: dim + 2 * kv, cols: dim },
     { name: "output", rows: dim, cols: dim },
     { name: "gate and up", rows: 2 * hidden, cols: dim },
     { name: "down", rows: dim, cols: hidden },
+    { name: "head", rows: vocab, cols: dim },
   ];
+}
+
+/** Which of these a token meets, one after the other: those of each layer, then the head. */
+export function tokenOrder({ layers }: Model): number[] {
+  return [...Array.from({ length: layers }, () => [0, 1, 2, 3]).flat(), 4];
 }
 
 /** A shape or model a `part` as wide, whole units of 32 columns, for devices that are a CPU. */
@@ -68,8 +76,8 @@ export function shrunk<T extends Shape | Model>(shape: T, part: number): T {
   const cut = (size: number) => Math.max(32, Math.round(size / part / 32) * 32);
   const name = `${shape.name}/${part}`;
   if ("dim" in shape) {
-    const { dim, hidden, kv } = shape;
-    return { ...shape, name, dim: cut(dim), hidden: cut(hidden), kv: cut(kv) };
+    const { dim, hidden, kv, vocab } = shape;
+    return { ...shape, name, dim: cut(dim), hidden: cut(hidden), kv: cut(kv), vocab: cut(vocab) };
   }
   return { ...shape, name, rows: cut(shape.rows), cols: cut(shape.cols) };
 }

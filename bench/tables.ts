@@ -5,7 +5,7 @@
  */
 import { type Row, told } from "../lib/report.ts";
 import type { BenchRow } from "./results.ts";
-import { layerOf, models, shapes } from "./shapes.ts";
+import { linearsOf, type Model, models, shapes } from "./shapes.ts";
 
 /** A row as it is shown. */
 export function tableRow(row: BenchRow): Row {
@@ -32,15 +32,20 @@ export function ratioText(value: number | null, low: number | null, high: number
 }
 
 /** The layer or model of a shape, with its size, or its size alone. */
-export function shapeName({ case: name, rows, cols }: BenchRow): string {
+function shapeName({ case: name, rows, cols }: BenchRow): string {
   const size = `${rows}x${cols}`;
   if (name !== "decode") {
     const named = shapes.find((shape) => shape.rows === rows && shape.cols === cols);
     return named ? `${size} ${named.name}` : size;
   }
   const model = models.find((model) => {
-    const weights = layerOf(model).reduce((sum, shape) => sum + shape.rows * shape.cols, 0);
-    return model.layers * weights === rows * cols;
+    const head = rows * cols - model.layers * layerWeights(model);
+    return head === model.vocab * model.dim || head === 0; // until 2026-11-28 without the head
   });
   return model?.name ?? size;
+}
+
+function layerWeights(model: Model): number {
+  const layer = linearsOf(model).filter(({ name }) => name !== "head");
+  return layer.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
 }

@@ -2,8 +2,8 @@
  * What is timed: a kernel with a format on a piece of work, as products that are ready to be submitted.
  *
  * Each weight matrix lies on the device in as many copies as it takes to exceed the caches, and runs go
- * round them. Work is one matrix, or the four of a layer one after the other. Every variant of
- * one piece of work shares x [batch, cols] and y [batch, rows].
+ * round them. Work is one matrix, or those of a token one after the other: all layers have the copies of one
+ * layer. Every variant of one piece of work shares x [batch, cols] and y [batch, rows].
  *
  * Before it is timed a variant must agree with the f64 reference: at a small shape with short ends,
  * all outputs; at its own shape, some rows of the first and the last token.
@@ -32,13 +32,13 @@ export interface Choice {
   readonly format: string;
 }
 
-/** What is multiplied: one matrix, or several one after the other. */
+/** What is multiplied: one matrix, or all those of a token one after the other. */
 export interface Work {
   readonly case: string;
   readonly name: string;
   readonly shapes: readonly Shape[];
-  /** Times that the shapes are run for what is told: layers of a model, else 1. */
-  readonly times: number;
+  /** Which of the shapes a run multiplies with, one after the other. */
+  readonly order: readonly number[];
   readonly batch: number;
   readonly group: Group;
   /** Whether tilings are measured first. */
@@ -82,18 +82,17 @@ export async function makeVariant(
   const placed: Placed[] = [];
   const free = () => placed.forEach((one) => one.free());
   try {
-    let bytes = 0;
     const matrices = work.shapes.map((shape) => matrixOf(shape, choice.format, work.group));
     const weightBytes = matrices.reduce((sum, matrix) => sum + bytesOf(matrix), 0);
     const copies = copiesFor(weightBytes, workingSet);
     for (const [i, matrix] of matrices.entries()) {
       placed.push(await place(device, choice, matrix, buffers[i], copies, work.tuning));
-      bytes += bytesOf(matrix) + 4 * work.batch * (matrix.rows + matrix.cols);
     }
-    const runs = Array.from(
-      { length: copies },
-      (_, copy) => placed.flatMap(({ products }) => products[copy]),
-    );
+    const runs = Array.from({ length: copies }, (_, first) => runFrom(first, placed, work.order));
+    const bytes = work.order.reduce((sum, i) => {
+      const { rows, cols } = matrices[i];
+      return sum + bytesOf(matrices[i]) + 4 * work.batch * (rows + cols);
+    }, 0);
     await submit(device.gpu!, runs[0]);
     for (const [i, matrix] of matrices.entries()) {
       await checkSome(device, choice, matrix, buffers[i]);
@@ -104,6 +103,12 @@ export async function makeVariant(
     free();
     throw error;
   }
+}
+
+/** The dispatches of a run: the next copy of a matrix each time that it is multiplied with. */
+function runFrom(first: number, placed: readonly Placed[], order: readonly number[]): Dispatch[] {
+  const met = placed.map(() => first);
+  return order.flatMap((i) => placed[i].products[met[i]++ % placed[i].products.length]);
 }
 
 /** A matrix of random bits in a format, f16 or f32. */
@@ -228,24 +233,13 @@ function expectWithin(
   const wanted = "codes" in matrix
     ? reference.matmul(matrix, x, batch)
     : reference.denseMatmul(matrix, x, batch);
-  const worst = worstOf(y, wanted, boundOf(device, choice, matrix, x, batch, asBatch));
+  const bound = choice.kernel === "own"
+    ? boundOn(device, matrix, x, batch, asBatch)
+    : rivalBound(choice.kernel, matrix as QuantizedMatrix, x);
+  const worst = worstOf(y, wanted, bound);
   if (worst <= 1) return;
   throw new WrongKernel(
     `Cannot time ${choice.kernel} with ${choice.format} at batch ${asBatch} as errors must stay ` +
       `within the bound: got ${worst} times it`,
   );
-}
-
-function boundOf(
-  device: Device,
-  { kernel }: Choice,
-  matrix: Matrix,
-  x: Float32Array,
-  batch: number,
-  asBatch: number,
-): Float64Array {
-  if (kernel !== "own") return rivalBound(kernel, matrix as QuantizedMatrix, x);
-  if (asBatch > 2 && device.matrixUnits) return reference.fragmentsBound(matrix, x, batch);
-  if (asBatch > 2 && "codes" in matrix) return reference.matmulBound(matrix, x, batch);
-  return boundOn(device, matrix, x, batch);
 }

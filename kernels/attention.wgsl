@@ -8,7 +8,7 @@
 //                                                       keeps compilers from unrolling the scores
 //
 // Token t sees positions up to its own, step.y + t, and with WINDOW > 0 only the last WINDOW of them.
-// Positions are taken BLOCK = WORKGROUP at a time: a lane scores one of them, the running maximum and
+// Positions are taken WORKGROUP at a time: a lane scores one of them, the running maximum and
 // sum are brought up to date (online softmax), then lanes take pairs of dimensions of V.
 //
 // dispatch: one workgroup for each token and head, heads first

@@ -1,4 +1,4 @@
-// dense_matmul_broadcast: Y = X W^T + b for 3 to 16 tokens on a GPU, W in f32, f16 or bf16.
+// dense_matmul_broadcast: Y = X W^T + b for 3 to 32 tokens on a GPU, W in f32, f16 or bf16.
 //
 //   weights                               see parts/dense: binding 0
 //   x     [tokens, UNITS * 32] as vec4f   f32   UNITS = COLS / 32 rounded up; zeros beyond COLS

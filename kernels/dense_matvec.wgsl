@@ -57,6 +57,6 @@ fn main(
   for (var token = 0u; token < BATCH; token++) {
     for (var r = 0u; r < TALL; r++) { leave(lane, r, token, total[token * TALL + r]); }
   }
-  workgroupBarrier();
+  settle(lane);
   write(block, part, lane, vec2f(1.0));
 }

@@ -1,4 +1,4 @@
-// matmul_broadcast: Y = X W^T + b for 3 to 16 tokens on a GPU, W packed and dequantised once.
+// matmul_broadcast: Y = X W^T + b for 3 to 32 tokens on a GPU, W packed and dequantised once.
 //
 //   codes, codes4, scales, codebook       see parts/weights: bindings 0 to 3
 //   x     [tokens, UNITS * 32] as vec4f   f32   a row ends in zeros beyond COLS

@@ -33,7 +33,7 @@ import {
 import { holdCalls } from "./bun_webgpu.ts";
 import { fragmentTraits } from "./fragment.ts";
 import { closeGpu, createGpu, type Gpu, refusal } from "./gpu.ts";
-import { findOrder, selfTest } from "./self_test.ts";
+import { findFold, selfTest } from "./self_test.ts";
 import { withSoftwareGpu } from "./software_gpu.ts";
 import { readChoices, tuningKey } from "./tuning_cache.ts";
 
@@ -279,7 +279,9 @@ async function openAdapter(binding: Binding, found: Found, fast: boolean): Promi
   ];
   const gpu = createGpu(device, traits, subgroupSize);
   try {
-    await inTime("The self-test", selfTest(gpu).then(() => software ? undefined : findOrder(gpu)));
+    const least = adapter.info.subgroupMinSize ?? 0;
+    const tests = selfTest(gpu).then(() => software ? undefined : findFold(gpu, least));
+    await inTime("The self-test", tests);
   } catch (cause) {
     device.destroy();
     throw selfTestError(found, cause as Error);

@@ -21,6 +21,8 @@ export interface Gpu {
   readonly features: ReadonlySet<string>;
   /** Lanes of every subgroup; 0 where widths differ or are not known. */
   readonly subgroupSize: number;
+  /** Lanes side by side that hand each other sums, as self_test.ts finds out: 1 where none do. */
+  foldSize: number;
   /** Whether `unpack2x16float` keeps subnormal f16, as self_test.ts finds out. */
   f16Subnormals: boolean;
   /** Pipelines by code, then by name and constants. */
@@ -48,6 +50,7 @@ export function createGpu(
     device,
     features: new Set([...(device.features as unknown as Iterable<string>), ...traits]),
     subgroupSize,
+    foldSize: 1,
     f16Subnormals: true,
     pipelines: new Map(),
     choices: new Map(),

@@ -17,8 +17,8 @@ import * as reference from "./linear_reference.ts";
 import type { DenseMatrix, Matrix, ProductOptions } from "./linear_reference.ts";
 import { type QuantizedMatrix, UNIT, unitsPerRow } from "./pack.ts";
 import { createRooms, dequantiseOf, launchesOf, stepOf } from "./product.ts";
-import { bindingBytes, load, type Loaded, UNIFORM } from "./resident.ts";
-import { type ProductKind, tilingOf } from "./tiling.ts";
+import { bindingBytes, load, type Loaded, reachOf, UNIFORM } from "./resident.ts";
+import { fitsHalves, type ProductKind, tilingOf } from "./tiling.ts";
 
 export type { DenseMatrix, ProductOptions } from "./linear_reference.ts";
 export { load, type Loaded } from "./resident.ts";
@@ -52,18 +52,26 @@ export async function matvec(
   return await product(device, "matvec", w, x, batch, options);
 }
 
-/** How far a product with one token or two (matvec) or more (matmul) on this device may be off. */
+/**
+ * How far a product with one token or two (matvec) or more (matmul) on this device may be off; `kernels`
+ * is the batch whose kernels ran, of which x [batch, cols] may be a part.
+ */
 export function boundOn(
-  { accuracy, matrixUnits, gpu }: Device,
+  { matrixUnits, gpu }: Device,
   q: Matrix,
   x: Float32Array,
   batch: number,
+  kernels = batch,
 ): Float64Array {
-  if (batch > 2 && matrixUnits) return reference.fragmentsBound(q, x, batch);
+  const fragments = kernels > 2 && matrixUnits;
+  if (fragments && ("codes" in q || q.dtype === "F16")) {
+    return reference.fragmentsBound(q, x, batch);
+  }
   if (!("codes" in q)) return reference.denseBound(q, x, batch);
-  if (batch > 2) return reference.matmulBound(q, x, batch);
+  if (kernels > 2) return reference.matmulBound(q, x, batch);
   if (gpu?.features.has("bytes") && byteLevelsOf(q)) return reference.matvecBytesBound(q, x);
-  return accuracy === "fast" ? reference.matvecFastBound(q, x) : reference.matvecBound(q, x);
+  const halves = gpu?.features.has("halves") && fitsHalves({ reach: reachOf(q) });
+  return halves ? reference.matvecFastBound(q, x) : reference.matvecBound(q, x);
 }
 
 /** Y = X W^T + b. W [rows, cols], x [batch, cols] -> y [batch, rows]. */

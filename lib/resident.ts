@@ -183,7 +183,7 @@ async function sliceOf(
 }
 
 /** Largest |level - zero| as kernels decode them: levels of bit decodes come out times 2^-14. */
-function reachOf({ format: { grid, decode, scaling } }: QuantizedMatrix): number {
+export function reachOf({ format: { grid, decode, scaling } }: QuantizedMatrix): number {
   const [low, high] = [grid[0], grid[grid.length - 1]];
   if (scaling === "zero-point") return high - low;
   return Math.max(-low, high) * (decode === "table" ? 1 : 2 ** -14);

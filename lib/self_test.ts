@@ -72,28 +72,28 @@ async function multiply(gpu: Gpu, format: Format): Promise<Float32Array> {
   return got;
 }
 
-/** Lanes whose places are looked at: as many as the largest workgroup of kernels/parts/lines has. */
+/** Lanes that are looked at: as many as the largest workgroup of kernels/parts/lines has. */
 const LANES = 256;
 
-/** Trait of a device whose subgroups are dealt lanes in their order, which WebGPU does not promise. */
-export const ORDERED = "lanes in order";
+/** How many lanes kernels/parts/fold can add up. */
+const FOLDS = [64, 32, 16, 8, 4, 2];
 
-/** Gives a device of one subgroup width the trait {@linkcode ORDERED}, if it is so. */
-export async function findOrder(gpu: Gpu): Promise<void> {
-  if (!gpu.features.has("subgroups") || gpu.subgroupSize === 0) return;
+/** Finds out whether the lanes of a subgroup, `least` or more, lie side by side: then they fold their sums. */
+export async function findFold(gpu: Gpu, least: number): Promise<void> {
+  const WIDTH = FOLDS.find((width) => width <= least);
+  if (!gpu.features.has("subgroups") || WIDTH === undefined) return;
   const y = empty(gpu, 4 * LANES);
-  const launch = { constants: { WORKGROUP: LANES }, buffers: [y], workgroups: 1 };
+  const launch = { constants: { WORKGROUP: LANES, WIDTH }, buffers: [y], workgroups: 1 };
   await run(gpu, kernelFor("self_test_lanes", gpu.features), launch);
-  const places = new Uint32Array((await download(gpu, y)).buffer);
+  const got = new Uint32Array((await download(gpu, y)).buffer);
   y.destroy();
-  const wanted = expectedLanes(gpu.subgroupSize);
-  if (!places.every((place, lane) => place === wanted[lane])) return;
-  Object.assign(gpu, { features: new Set([...gpu.features, ORDERED]) });
+  const wanted = expectedLanes();
+  if (got.every((met, lane) => met === wanted[lane])) gpu.foldSize = WIDTH;
 }
 
-/** What y [256] of self_test_lanes is where lanes are in order. */
-function expectedLanes(subgroupSize: number): number[] {
-  return Array.from({ length: LANES }, (_, lane) => lane % subgroupSize);
+/** What y [256] of self_test_lanes is where each lane meets those beside it. */
+function expectedLanes(): number[] {
+  return Array.from({ length: LANES }, (_, lane) => lane + 1);
 }
 
 function constantsOf(gpu: Gpu, { bits, decode }: Format): Record<string, number> {

@@ -18,8 +18,8 @@ import {
   type Tiling,
   waitsForBanks,
 } from "./matmul_tilings.ts";
+import { UNIT } from "./pack.ts";
 import type { Slice } from "./resident.ts";
-import { ORDERED } from "./self_test.ts";
 import { workgroupBytes } from "./workgroup_memory.ts";
 
 export { labelOf, type Tiling };
@@ -69,7 +69,12 @@ export function candidatesOf(
   const fits = (tiling: Tiling) => workgroupBytes(device, tiling, slice, tokens) <= room;
   const fitting = waysOf(device, kind, slice, tokens).filter(fits);
   const all = fitting.length > 0 ? fitting : tileTilings(device, slice, tokens).filter(fits);
-  return [...new Map(all.map((tiling) => [labelOf(tiling), tiling])).values()];
+  return differing(all);
+}
+
+/** Each tiling once. */
+function differing(tilings: readonly Tiling[]): Tiling[] {
+  return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
 }
 
 function waysOf(device: Device, kind: ProductKind, slice: Slice, tokens: number): Tiling[] {
@@ -79,8 +84,9 @@ function waysOf(device: Device, kind: ProductKind, slice: Slice, tokens: number)
   const name = matvecName(device, slice);
   const fast = packed && name !== "matvec";
   const all = device.software ? softwareShapes(packed) : hardwareShapes(device, slice, fast);
-  const shapes = all.filter(({ tall }) => tall * tokens <= MOST_SUMS).slice(0, MOST_CANDIDATES);
-  return shapes.map((shape) => matvecTiling(device, slice, shape, name));
+  const shapes = all.filter(({ tall }) => tall * tokens <= MOST_SUMS);
+  const tilings = shapes.map((shape) => matvecTiling(device, slice, shape, name));
+  return differing(tilings).slice(0, MOST_CANDIDATES);
 }
 
 /** Whether a product with one token can gate what it makes: strips cannot. */
@@ -163,29 +169,39 @@ function softwareShapes(packed: boolean): MatvecShape[] {
  * that two rows do.
  */
 function hardwareShapes(device: Device, slice: Slice, fast: boolean): MatvecShape[] {
-  const { rows, packed, constants: { COLS } } = slice;
+  const { rows, packed } = slice;
   const span = rows * 32 >= 8 * BUSY_LANES ? 32 : 64;
-  const split = rows * span < BUSY_LANES / 4 && COLS >= 8192 ? 4 : 1;
+  const tall = fast ? 8 : 4;
   const table = looksUp(slice) && !fast;
   const singly = table && waitsForBanks(device, slice);
   const staged = true, usual = { staged, singly };
   return [
     packed
-      ? { lines: 4, span, tall: fast ? 8 : 4, split, ...usual }
-      : { lines: 4, span: 64, tall: 2 },
+      ? { lines: 4, span, tall, split: partsOf(slice, span, tall), ...usual }
+      : { lines: 4, span: 64, tall: 2, split: partsOf(slice, 64, 2) },
+    { lines: 4, span, tall: 4, ...usual, split: partsOf(slice, span, 4) > 1 ? 1 : 2 },
     { lines: 4, span: 16, tall: 4, ...usual },
     { lines: 4, span: 32, tall: 4, ...usual },
     { lines: 4, span: 64, tall: 4, ...usual },
     { lines: 2, span: 32, tall: 4, ...usual },
     { lines: 4, span: 32, tall: 8, ...usual },
     { lines: 4, span: 64, tall: 2, ...usual },
-    { lines: 8, span: 32, tall: 4, staged, ...(singly ? { singly } : { copies: 4 }) },
+    { lines: 8, span: 32, tall: 4, ...usual, ...(table && !singly && { copies: 4 }) },
     { lines: 4, span, tall: 4, staged, singly: table && !singly },
     { lines: 8, span: 8, tall: 4 },
     { lines: 4, span: 16, tall: 4 },
     { lines: 1, span: 64, tall: 4 },
-    { lines: 4, span: 32, tall: 4, ...usual, split: 4 },
   ];
+}
+
+/** Steps along the columns that take longer than a second pass. */
+const MANY_STEPS = 4;
+
+/** In how many parts the columns of few rows have as many lanes as keep a GPU busy. */
+function partsOf({ rows, constants: { COLS } }: Slice, span: number, tall: number): number {
+  if (COLS < MANY_STEPS * UNIT * span) return 1;
+  const lanes = Math.ceil(rows / tall) * span;
+  return [4, 2].find((parts) => parts * lanes <= BUSY_LANES) ?? 1;
 }
 
 /** Bytes of activations where they are worth it, else f16, of a device of fast accuracy. */
@@ -196,7 +212,7 @@ function matvecName({ gpu }: Device, slice: Slice): KernelName {
 }
 
 /** Whether levels are f16 numbers that leave room for activations beside them. */
-function fitsHalves({ reach }: Slice): boolean {
+export function fitsHalves({ reach }: Pick<Slice, "reach">): boolean {
   return reach >= 2 ** -14 && reach <= 2 ** 5;
 }
 
@@ -207,7 +223,7 @@ function matvecTiling(
   name: KernelName,
 ): Tiling {
   const { lines, span, tall, split = 1, staged = false, copies, singly } = shape;
-  const fold = gpu?.features.has(ORDERED) ? Math.min(span, gpu.subgroupSize) : 1;
+  const fold = Math.min(span, gpu?.foldSize ?? 1);
   const common = {
     WORKGROUP: lines * span,
     SPAN: span,

@@ -1,11 +1,12 @@
 /**
  * Tuning: which of the candidates that tiling.ts has for a product is quickest on this device.
  *
- * Matrices of one class (format, and rows and columns to the next power of two) are measured together:
- * a candidate multiplies with each of them in turn, so that weights come from memory as they do when a
- * model runs, and all candidates take turns in every round. The quickest by its time paired round by round
- * is then measured once more beside the default, for as the least of a dozen it may be so by chance, in
- * three times as many rounds: it replaces the default where it is quicker by more than the doubt about that.
+ * Matrices of one class (kernel, format, and rows, columns and tokens to the next power of two) are
+ * measured together: a candidate multiplies with each of them in turn, so that weights come from memory as
+ * they do when a model runs, and all candidates take turns in every round. The quickest by its time paired
+ * round by round is then measured once more beside the default, for as the least of a dozen it may be so by
+ * chance, in three times as many rounds: it replaces the default where it is quicker by more than the doubt
+ * about that.
  *
  * @module
  */

@@ -3,8 +3,8 @@
  *
  *   { "ADAPTER, BACKEND, VARIANT, kernels HASH": { "CLASS OF SHAPE": "TILING" } }
  *
- * The adapter's name holds its driver, where the runtime tells that (Deno's own WebGPU does not); the hash is of all kernels' text, so that a new driver or kernel
- * is measured anew. The file is a hint: one that is missing, unreadable or odd means no choices, and a
+ * The adapter's name holds its driver, where the runtime tells that (Deno's own WebGPU does not); the hash
+ * is of all kernels' text, so that a new driver or kernel is measured anew. The file is a hint: one that is missing, unreadable or odd means no choices, and a
  * tiling that is no candidate any more is passed over by tiling.ts.
  *
  * @module

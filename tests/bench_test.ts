@@ -8,16 +8,18 @@ import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { freeBuffers, makeBuffers } from "../bench/buffers.ts";
 import { natural, packedMatrix } from "../bench/made_matrices.ts";
 import { UsageError } from "../lib/read_options.ts";
 import { oneSided, readStored, storedOf } from "../bench/stored.ts";
 import { readBenchOptions } from "../bench/options.ts";
 import { choicesOf, planOf } from "../bench/plan.ts";
-import type { BenchDocument, BenchRow } from "../bench/results.ts";
-import { layerOf, models, shapes } from "../bench/shapes.ts";
+import { type BenchDocument, type BenchRow, rowsOf } from "../bench/results.ts";
+import { makeVariant } from "../bench/variants.ts";
+import { linearsOf, models, shapes, tokenOrder } from "../bench/shapes.ts";
 import { rowCodes } from "../lib/quantizer.ts";
 import { runFile } from "./afpq_process.ts";
-import { targets } from "./gpu_devices.ts";
+import { gpuTest, targets } from "./gpu_devices.ts";
 import { inFolder } from "./made_checkpoints.ts";
 import { testUnless } from "./test_unless.ts";
 
@@ -97,7 +99,7 @@ const gpu = targets.some(({ device }) => device) ? null : "no GPU here";
 
 testUnless(
   gpu,
-  "small batch, matmul and decode run, and copy and empty alone",
+  "small batches and matmul run, and copy and empty alone",
   () =>
     inFolder(async (at) => {
       const json = at("a.json");
@@ -180,13 +182,36 @@ test("the plan has the most important first, and rivals at batch 1 alone", () =>
   assert.equal(all.length, 4 * sizes + models.length);
 });
 
-test("a layer's four matrices have the weights of its seven projections", () => {
-  const [small, , large] = models.map((model) =>
-    layerOf(model).reduce((sum, { rows, cols }) => sum + rows * cols, 0)
-  );
-  assert.equal(small, 4 * 4096 * 4096 + 3 * 4096 * 11008);
-  assert.equal(large, 2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672);
+test("a decode has the weights of all projections of a model, and of its head", () => {
+  const [small, , large] = models.map((model) => {
+    const sizes = linearsOf(model).map(({ rows, cols }) => rows * cols);
+    return tokenOrder(model).reduce((sum, i) => sum + sizes[i], 0);
+  });
+  assert.equal(small, 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008) + 32000 * 4096);
+  const layer = 2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672;
+  assert.equal(large, 80 * layer + 32000 * 8192);
 });
+
+gpuTest(
+  "a decode runs what a token meets, in turn from one copy to the next",
+  async (_, device) => {
+    const shapes = [{ name: "", rows: 64, cols: 96 }, { name: "head", rows: 96, cols: 64 }];
+    const about = { case: "decode", name: "small", batch: 1, group: 32, tuning: false } as const;
+    const work = { ...about, shapes, order: [0, 0, 1] };
+    const buffers = await makeBuffers(device, work);
+    const choice = { kernel: "own", format: "nf4-sym" } as const;
+    const weightBytes = 2 * 64 * 96 / 2; // and some scales
+    const variant = await makeVariant(device, work, choice, buffers, 3 * weightBytes);
+    const { runs: [[first, second, head], [next, after, last]] } = variant;
+    assert.equal(variant.runs.length, 3);
+    assert.ok(first !== second && second === next && first !== after && next !== after);
+    assert.ok(head !== last && !variant.runs[0].includes(last));
+    const [row] = rowsOf(work, [{ variant, times: [1, 1, 1] }], 1);
+    assert.deepEqual([row.rows, row.cols], [3 * 64, 96]);
+    variant.free();
+    freeBuffers(buffers);
+  },
+);
 
 test("a format may bring its storage of scales and its groups", () => {
   const { scaleFormat, group } = storedOf("nf4-asym/e1m3-row/32", 128);

@@ -9,16 +9,26 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { byteTest, halfTest } from "../lib/arithmetic.ts";
 import { type Device, type DeviceOptions, openDevice } from "../lib/device.ts";
 import { deviceFacts, deviceText } from "../lib/device_facts.ts";
 import { download, empty, joinKernel, run } from "../lib/launch.ts";
 import * as linear from "../lib/linear.ts";
 import { loadModel } from "../lib/llama.ts";
 import { afpq } from "./afpq_process.ts";
-import { denseWeights, KINDS, SHAPES, tokens, weights } from "./linear_cases.ts";
+import {
+  asBytes,
+  asFast,
+  asGpu,
+  denseWeights,
+  KINDS,
+  SHAPES,
+  tokens,
+  weights,
+} from "./linear_cases.ts";
 import { inFolder } from "./made_checkpoints.ts";
 import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
-import { testUnless } from "./test_unless.ts";
+import { repeated, testUnless } from "./test_unless.ts";
 
 const lines: string[] = [];
 const pair = await openPair({ binding: "webgpu" });
@@ -120,24 +130,59 @@ testUnless(absent, "dense products have the same bits on strict and fast device"
   }
 });
 
+testUnless(absent, "so have those by a GPU's kernels, few rows in parts", async () => {
+  for (const [kind, batches] of [["fp4-asym", [3, 40]], ["nf3-asym", [40]]] as const) {
+    const q = weights(5, 93, kind, 32);
+    await sameBits(kind, (device) => linear.matvec(asGpu(device), q, tokens(1, 93)));
+    for (const batch of batches) {
+      const x = tokens(batch, 93);
+      await sameBits(`${batch} tokens`, (on) => linear.matmul(asGpu(on), q, x, batch));
+    }
+  }
+  const long = weights(12, 8232, "nf4-sym", 64);
+  await sameBits("parts", (device) => linear.matvec(asGpu(device), long, tokens(1, 8232)));
+});
+
+testUnless(absent, "so have those for dense weights, and those of fast accuracy", async () => {
+  const w = denseWeights(33, 93, "F16");
+  await sameBits("f16", (device) => linear.denseMatvec(asGpu(device), w, tokens(2, 93)));
+  for (const batch of [3, 40]) {
+    const x = tokens(batch, 93);
+    await sameBits("f16", (device) => linear.denseMatmul(asGpu(device), w, x, batch));
+  }
+  const q = weights(33, 1000, "fp4-asym", 16);
+  const able = [
+    ...(await halfTest(strict!.gpu!).then(() => [asFast], () => [])),
+    ...(await byteTest(strict!.gpu!).then(() => [asBytes], () => [])),
+  ];
+  for (const as of able) {
+    await sameBits(as.name, (device) => linear.matvec(as(asGpu(device)), q, tokens(2, 1000)));
+  }
+});
+
+/** The same logits and losses of a small model, with kernels for a CPU or a GPU. */
+const modelAgrees = (as: (device: Device) => Device) => () =>
+  inFolder(async (_, folder) => {
+    const config = { ...CONFIGS["qwen3, q and k norms"], num_hidden_layers: 1 };
+    await writeModel(folder, config, madeWeights(config, 3));
+    await sameBits("logits and losses", async (device) => {
+      const model = await loadModel(as(device), folder, { head: "nf4-asym" });
+      const prompt = await model.logits([5, 17, 99, 4, 8, 15, 16]);
+      await poison(device);
+      const next = await model.logits([23]);
+      const losses = await model.losses([3, 1, 4, 1, 5, 9, 2, 6]);
+      model.close();
+      return Float32Array.of(...prompt, ...next, ...losses);
+    });
+  });
+
 testUnless(
   absent,
   "a model has the same logits on strict and fast device",
-  () =>
-    inFolder(async (_, folder) => {
-      const config = CONFIGS["qwen3, q and k norms"];
-      await writeModel(folder, config, madeWeights(config, 3));
-      await sameBits("logits and losses", async (device) => {
-        const model = await loadModel(device, folder, { head: "nf4-asym" });
-        const prompt = await model.logits([5, 17, 99, 4, 8, 15, 16]);
-        await poison(device);
-        const next = await model.logits([23]);
-        const losses = await model.losses([3, 1, 4, 1, 5, 9, 2, 6]);
-        model.close();
-        return Float32Array.of(...prompt, ...next, ...losses);
-      });
-    }),
+  modelAgrees((on) => on),
 );
+
+testUnless(absent ?? repeated, "so it has by a GPU's kernels", modelAgrees(asGpu));
 
 test("what takes no toggles opens plain, and says so in one line", async () => {
   const binding = "Deno" in globalThis ? "deno" : "bun-webgpu";

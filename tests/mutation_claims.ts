@@ -14,8 +14,8 @@ import { inFolder } from "./made_checkpoints.ts";
 import { CONFIGS, madeWeights, writeModel } from "./made_models.ts";
 import { fill, normal } from "./random.ts";
 import * as linear from "../lib/linear.ts";
+import { findFold } from "../lib/self_test.ts";
 import * as reference from "../lib/linear_reference.ts";
-import { ORDERED } from "../lib/self_test.ts";
 import {
   asBytes,
   asFast,
@@ -97,12 +97,12 @@ export const treeReduction: Claim = (device) => network("llama")(plain(device));
 /** As on a GPU: activations staged, four lines a workgroup, more lanes than units. */
 export const staged = (name: string, batch = 1): Claim => (device) =>
   matvecAgrees(asGpu(device), weights(40, 2200, name, 64), { batch });
-/** On a GPU whose subgroups are dealt lanes in order. */
-export const folded: Claim = (device) => {
+/** On a GPU whose subgroups fold sums. */
+export const folded: Claim = async (device) => {
   const own = asGpu(device);
-  const features = new Set([...own.gpu!.features, ORDERED]);
-  const q = weights(40, 2200, "fp4-sym", 64);
-  return matvecAgrees({ ...own, gpu: { ...own.gpu!, features } }, q, {});
+  await findFold(own.gpu!, device.gpu!.subgroupSize);
+  assert.ok(own.gpu!.foldSize > 1);
+  await matvecAgrees(own, weights(40, 2200, "fp4-sym", 64));
 };
 /** Rows so few and long that they are cut into parts. */
 export const inParts: Claim = (device) =>

@@ -136,8 +136,9 @@ export const MUTATIONS: Mutation[] = [
   // rows and lanes, and parts of a row
   ["i % OUTPUTS + OUTPUTS", "i % OUTPUTS", plainSteps],
   ["r / OUTPUTS * (ROWS / 2u)", "r / OUTPUTS * ROWS", plainSteps],
-  ["i < LEFT; i += 8u", "i < 8u; i += 8u", staged("fp4-sym")],
-  ["j < min(i + 8u, LEFT)", "j < min(i + 7u, LEFT)", longMatvec],
+  ["i < LEFT; i += apart", "i < apart; i += apart", staged("fp4-sym")],
+  ["j = 0u; j < EIGHT", "j = 1u; j < EIGHT", staged("fp4-sym")],
+  ["i * EIGHT + i * EIGHT / LEFT", "i * EIGHT", staged("fp4-sym")],
   ["let line = i / OUTPUTS % LINES;", "let line = i / OUTPUTS % 2u;", staged("fp4-sym")],
   ["bias_of(FIRST_ROW + row)", "bias_of(row)", plainSlices],
   ["token * OUT_ROWS + FIRST_ROW + row;", "token * OUT_ROWS + row;", plainSlices],

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { findOrder, ORDERED, selfTest } from "../lib/self_test.ts";
+import { findFold, selfTest } from "../lib/self_test.ts";
 import { gpuTest } from "./gpu_devices.ts";
 import { miscompiling } from "./miscompiling.ts";
 
@@ -32,14 +32,16 @@ gpuTest("selfTest() refuses a device that computes otherwise", async (gpu) => {
   }
 });
 
-gpuTest("findOrder() tells subgroups that are dealt lanes in order from others", async (gpu) => {
-  const found = async (from: string, to: string) => {
-    const own = { ...miscompiling(gpu, from, to), features: new Set(gpu.features) };
-    await findOrder(own);
-    return own.features.has(ORDERED);
+gpuTest("findFold() tells subgroups whose lanes lie side by side from others", async (gpu) => {
+  const found = async (from: string, to: string, least = gpu.subgroupSize) => {
+    const own = { ...miscompiling(gpu, from, to), foldSize: 1 };
+    await findFold(own, least);
+    return own.foldSize;
   };
-  const known = gpu.features.has("subgroups") && gpu.subgroupSize > 0;
-  assert.equal(await found("y[lane] =", "y[lane] ="), known);
-  assert.equal(await found("y[lane] =", "y[lane ^ 1u] ="), false);
-  assert.equal(await found("y[lane] =", "y[255u - lane] ="), false);
+  const size = gpu.features.has("subgroups") ? Math.max(1, gpu.subgroupSize) : 1;
+  assert.equal(await found("y[lane] =", "y[lane] ="), size);
+  assert.equal(await found("y[lane] =", "y[lane] =", size / 2), Math.max(1, size / 2));
+  assert.equal(await found("y[lane] =", "y[lane] =", 0), 1);
+  assert.equal(await found("y[lane] =", "y[lane ^ 1u] ="), 1);
+  assert.equal(await found("Xor(lane, 2u)", "Xor(lane, 1u)"), 1);
 });

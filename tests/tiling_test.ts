@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { Device } from "../lib/device.ts";
 import { openDevice } from "../lib/device.ts";
 import type { Slice } from "../lib/resident.ts";
-import { findOrder } from "../lib/self_test.ts";
+import { findFold } from "../lib/self_test.ts";
 import { candidatesOf, classOf, kindOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { load } from "../lib/linear.ts";
 import { gpuTest } from "./gpu_devices.ts";
@@ -40,7 +40,7 @@ for (const software of [true, false]) {
     `every way to cut up a matvec that ${kind} has agrees with the reference`,
     async (_, real) => {
       const named = software ? real : asGpu(real);
-      if (!software) await findOrder(named.gpu!);
+      if (!software) await findFold(named.gpu!, named.gpu!.subgroupSize);
       const device = { ...named, adapter: software ? named.adapter : "NVIDIA, by name" };
       const q = weights(40, 600, "nf4-asym", 32);
       const w = denseWeights(40, 600, "F16");
@@ -72,6 +72,23 @@ gpuTest("a product in parts is added up in order, for two tokens with a bias", a
   assert.equal(tilingOf(device, "matvec", slices[0], 2).constants.SPLIT, 4);
   free();
   await matvecAgrees(device, q, { batch: 2, biased: true });
+});
+
+test("few rows of many columns are cut into parts by default, others where tuning finds so", async () => {
+  const cpu = await openDevice({ binding: "cpu" });
+  const gpu = { features: new Set(), choices: new Map(), device: { limits: {} } };
+  const device = { ...cpu, software: false, gpu } as unknown as Device;
+  const parts = (rows: number, COLS: number, packed = true) => {
+    const constants = { COLS, GROUP: 128, BITS: 4, DECODE: 2, SCALING: 1 };
+    const slice = { packed, rows, constants } as unknown as Slice;
+    return candidatesOf(device, "matvec", slice, 1).map(({ constants }) => constants.SPLIT);
+  };
+  assert.deepEqual([parts(1024, 8192)[0], parts(2048, 8192)[0], parts(1024, 4096)[0]], [4, 2, 1]);
+  assert.deepEqual([parts(1024, 8192, false)[0], parts(4096, 11008)[0]], [2, 1]);
+  for (const [rows, cols] of [[1024, 8192], [1024, 4096], [4096, 4096], [28672, 8192]]) {
+    const all = parts(rows, cols);
+    assert.ok(all.includes(1) && all.some((split) => split > 1), `${rows}x${cols}: ${all}`);
+  }
 });
 
 test("no way to cut up a matvec takes more workgroup memory than there is", async () => {

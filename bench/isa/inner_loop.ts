@@ -218,7 +218,7 @@ function isLoad({ op }: Instruction): boolean {
 }
 
 /** Bytes that a lane gets from vector loads, by buffer. */
-export function bytesLoaded(code: readonly Instruction[]): Record<string, number> {
+function bytesLoaded(code: readonly Instruction[]): Record<string, number> {
   const bytes: Record<string, number> = {};
   for (const instruction of code.filter(isLoad)) {
     const name = instruction.buffer ?? "?";

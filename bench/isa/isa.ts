@@ -60,7 +60,7 @@ const BOOLEANS = ["robust", "isa", "whole", "json", "markdown", "write", "help"]
 const FLAGS = [...STRINGS, ...BOOLEANS].map((flag) => `--${flag}`);
 
 /** What a device may have besides subgroups: features of WebGPU, and traits of lib/gpu.ts. */
-const FEATURES = ["shader-f16", "halves", "bytes", "fragments", "octets"];
+const FEATURES = ["shader-f16", "halves", "bytes"];
 
 const unknown: string[] = [];
 const args = parseArgs(process.argv.slice(2), {
@@ -185,12 +185,12 @@ function multiplies(kernel: string): boolean {
 /** What was costed, in words. */
 function what(): string {
   const { shape = SHAPE, group = GROUP, robust } = args;
-  const features = ["subgroups", ...(list("feature") ?? [])].join(", ");
+  const asked = list("feature")?.join(", ") ?? "and of f16 and bytes what a kernel wants";
   const changed = (args.set as string[]).map((word) => `, ${word}`).join("");
   const checks = `Dawn's bounds checks ${robust ? "on" : "off"}`;
   return `W [${
     String(shape).replace("x", ", ")
-  }], groups of ${group}, ${features}${changed}, ${checks}`;
+  }], groups of ${group}, subgroups, ${asked}${changed}, ${checks}`;
 }
 
 function order({ kernel }: Case): number {

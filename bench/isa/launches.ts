@@ -145,6 +145,7 @@ function noting(features: string[], note: (label: string, source: Source) => voi
     queue: { writeBuffer: nothing, submit: nothing, onSubmittedWorkDone: done },
   };
   const gpu = createGpu(device as unknown as GPUDevice);
+  gpu.foldSize = device.adapterInfo.subgroupMinSize;
   const named = { binding: "webgpu", adapter: "none", backend: "vulkan" } as const;
   return {
     ...named,

@@ -110,6 +110,6 @@ fn multiply(id: vec3u, ids: vec3u, lane: u32, once: f32) {
   let block = (id.y * ids.x + id.x) / SPLIT;
   let part = (id.y * ids.x + id.x) % SPLIT;
   walk(block, part, lane);
-  workgroupBarrier();
+  settle(lane);
   write(block, part, lane, vec2f(codebook.factor.x * once, codebook.factor.y));
 }

@@ -1,7 +1,7 @@
 // fold: how many lanes side by side add up what they hold before they leave it: by shuffles, up to a subgroup.
 //
-// needs:    FOLD a power of two, above 1 only where subgroups have that many lanes and more, dealt in their
-//           order (self_test_lanes.wgsl); to be called by all lanes together
+// needs:    FOLD a power of two, above 1 only where subgroups have that many lanes or more and those lie side
+//           by side (self_test_lanes.wgsl); to be called by all lanes together
 // gives:    FOLD; fold() the sum over FOLD lanes, to each of them
 
 enable subgroups;

@@ -1,4 +1,4 @@
-// fragment: what matrix units multiply, [M, K] by [K, N]: here 16 x 16 x 16, of NVIDIA's and AMD's GPUs.
+// fragment: what matrix units multiply, [M, K] by [K, N]: here 16 x 16 x 16, as NVIDIA's GPUs have it.
 //
 // needs:    matrix units that take f16 fragments of this shape and give f32
 // gives:    M, N, K, Left, Right, Sum

@@ -2,14 +2,15 @@
 //
 // A workgroup is LINES lines of SPAN lanes. The lanes of a line stride together over the columns of TALL
 // rows, so that what a lane loads of x serves TALL rows, and what a line loads of W lies side by side.
-// Of each FOLD lanes the first leaves their sums in workgroup memory; after one barrier a lane an output adds
-// up those of its line, eight at a time, which bounds rounding and fixes the order of additions.
+// Of each FOLD lanes the first leaves their sums in workgroup memory. Where a line leaves more than eight, all
+// lanes add up eights of them; then a lane an output adds up those of its line. That bounds rounding and
+// fixes the order of additions.
 //
 // Of SPLIT workgroups each takes every SPLIT-th step over the columns of the same rows and leaves a sum
 // of its own, y [SPLIT, BATCH, OUT_ROWS], for kernels/join.wgsl.
 //
 // needs:    parts/fold; ROWS, and bias and y, bound by the kernel; powers of two: WORKGROUP, SPAN, TALL, BATCH;
-//           FOLD <= SPAN <= WORKGROUP, TALL >= 2, TALL * BATCH <= 16; leave() by all lanes, then a barrier
+//           FOLD <= SPAN <= WORKGROUP, TALL >= 2, TALL * BATCH <= 16; leave() and then settle() by all lanes
 // gives:    y [BATCH, OUT_ROWS]: rows FIRST_ROW .. FIRST_ROW + ROWS are written, or added to where ADD;
 //           where GATED the first half of W's rows are gates and the second half ups:
 //           rows 0 .. ROWS / 2 of y = silu(gate) * up, without FIRST_ROW and bias
@@ -29,6 +30,7 @@ override LINES: u32 = WORKGROUP / SPAN;
 override OUTPUTS: u32 = select(TALL, TALL / 2u, GATED); // rows of y that a line makes
 
 // Sums [BATCH, TALL, LINES, LEFT + 1]; the odd one keeps lines off each other's banks.
+const EIGHT: u32 = 8u;
 override LEFT: u32 = SPAN / FOLD; // of a line
 override SUMS: u32 = BATCH * TALL * LINES * (LEFT + 1u);
 var<workgroup> partial: array<f32, SUMS>;
@@ -48,15 +50,25 @@ fn leave(lane: u32, r: u32, token: u32, sum: f32) {
   partial[((token * TALL + r) * LINES + lane / SPAN) * (LEFT + 1u) + lane % SPAN / FOLD] = folded;
 }
 
+// Waits until all lanes have left their sums, and adds up eights of them in place.
+fn settle(lane: u32) {
+  workgroupBarrier();
+  if (LEFT <= EIGHT) { return; }
+  for (var i = lane; i < BATCH * TALL * LINES * LEFT / EIGHT; i += WORKGROUP) {
+    let at = i * EIGHT + i * EIGHT / LEFT;
+    var sum = 0.0;
+    for (var j = 0u; j < EIGHT; j++) { sum += partial[at + j]; }
+    partial[at] = sum;
+  }
+  workgroupBarrier();
+}
+
 // sum over the lanes of a line of what they left
 fn line_sum(line: u32, r: u32, token: u32) -> f32 {
   let at = ((token * TALL + r) * LINES + line) * (LEFT + 1u);
+  let apart = select(1u, EIGHT, LEFT > EIGHT);
   var sum = 0.0;
-  for (var i = 0u; i < LEFT; i += 8u) {
-    var eight = 0.0;
-    for (var j = i; j < min(i + 8u, LEFT); j++) { eight += partial[at + j]; }
-    sum += eight;
-  }
+  for (var i = 0u; i < LEFT; i += apart) { sum += partial[at + i]; }
   return sum;
 }
 

@@ -9,7 +9,7 @@
 // A level here is `decoded`: times 2^-14 for the bit decodes, which move a code's bits into an f16.
 // codebook.factor makes up for it, and for the matrix's scaleExponent, once a sum. A coded scale is
 // without the factor of its row or tensor too: row_factor() joins once a sum as well.
-// needs:    table8() of a part `table` or `levels`: levels of the eight codes of a word
+// needs:    table8() of a part `table`, `half_table`, `byte_table` or `levels`: levels of a word's eight codes
 // spec:     unpackRow() in lib/pack.ts, storedPair() in lib/pack_scales.ts
 
 override ROWS: u32;

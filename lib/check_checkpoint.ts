@@ -21,12 +21,15 @@ import * as reference from "./linear_reference.ts";
 import type { QuantizedMatrix } from "./pack.ts";
 import { packedTensors, readPacked } from "./packed_tensors.ts";
 import { quote } from "./strict_json.ts";
+import { kindOf, tilingOf } from "./tiling.ts";
 import { tune, type TuneOptions } from "./tuning.ts";
 
 /** The worst output of one matrix at one batch, in units of the bound. */
 export interface CheckedTensor {
   readonly name: string;
   readonly batch: number;
+  /** What multiplied: a kernel, or "reference". */
+  readonly kernel: string;
   readonly worst: number;
 }
 
@@ -90,7 +93,9 @@ export async function checkMatrix(
         const bound = boundOn(device, q, x, batch);
         worst = Math.max(worst, worstOf(y, reference.matmul(q, x, batch), bound));
       }
-      checked.push({ name: q.name, batch, worst });
+      const [slice] = loaded.slices;
+      const kernel = slice ? tilingOf(device, kindOf(batch), slice, batch).name : "reference";
+      checked.push({ name: q.name, batch, kernel, worst });
     }
     return checked;
   } finally {

@@ -267,7 +267,8 @@ const check: CommandUsage = {
   help: `afpq check PATH [--binding webgpu|bun-webgpu|deno|software|cpu] [--fast]
 
 Every quantised matrix is multiplied with 1, 2 and 17 tokens, random and one-hot, on the device and
-by the TypeScript reference. Errors are told in units of the bound; exit code 1 above 1.
+by the TypeScript reference. Errors are told in units of the bound, with the kernels that ran; exit
+code 1 above 1.
 
   --binding NAME     this device only; the best there is unless told
   --fast             Dawn's toggles: no checks of bounds in shaders, the same bits${KERNEL_HELP}

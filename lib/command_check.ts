@@ -1,5 +1,6 @@
 /**
- * `afpq check`: one row a quantised matrix, its worst output at each batch in units of the bound.
+ * `afpq check`: one row a quantised matrix, its worst output at each batch in units of the bound, and the
+ * kernels that multiplied.
  *
  * @module
  */
@@ -63,5 +64,6 @@ function checkRows(tensors: readonly CheckedTensor[]): Row[] {
   return [...Map.groupBy(tensors, ({ name }) => name)].map(([name, batches]) => ({
     tensor: name,
     ...Object.fromEntries(batches.map(({ batch, worst }) => [`batch ${batch}`, worst])),
+    kernels: [...new Set(batches.map(({ kernel }) => kernel))].join(", "),
   }));
 }

@@ -108,6 +108,8 @@ for (const { name: where, device: found } of present) {
     const [one, two, more] = await checkMatrix(asBytes(device), weights(37, 172, "fp4-asym", 64));
     for (const { worst } of [one, two]) assert.ok(worst > 0.01 && worst <= 1, String(worst));
     assert.ok(more.worst <= 1, String(more.worst));
+    assert.deepEqual([one.kernel, two.kernel], ["matvec_bytes", "matvec_bytes"]);
+    assert.match(more.kernel, /^matmul/);
   });
 
   claim("coded scales go with activations of a byte", async () => {

@@ -61,7 +61,7 @@ test(
       assert.deepEqual([back.tensors, back.weights], [4, done.weights]);
       const { device, tensors } = await json(["check", at("q"), "--binding", "cpu"]);
       assert.equal(device.binding, "cpu");
-      assert.deepEqual(Object.keys(tensors[0]), ["name", "batch", "worst"]);
+      assert.deepEqual(Object.keys(tensors[0]), ["name", "batch", "kernel", "worst"]);
       assert.equal(tensors.length, 12);
     }),
 );

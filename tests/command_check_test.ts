@@ -5,7 +5,7 @@ import { checkCommand } from "../lib/command_check.ts";
 import { quantizeCheckpoint } from "../lib/quantize_checkpoint.ts";
 import { context, inFolder, makeModel } from "./made_checkpoints.ts";
 
-test("one row a matrix with a column a batch, and the device by name", () =>
+test("one row a matrix with a column a batch and what multiplied, and the device by name", () =>
   inFolder(async (at) => {
     await makeModel(at("m"));
     await quantizeCheckpoint(at("m"), at("q"));
@@ -14,7 +14,8 @@ test("one row a matrix with a column a batch, and the device by name", () =>
       context,
     );
     assert.equal(rows.length, 4);
-    assert.deepEqual(Object.keys(rows[0]), ["tensor", "batch 1", "batch 2", "batch 17"]);
+    assert.deepEqual(Object.keys(rows[0]), ["tensor", "batch 1", "batch 2", "batch 17", "kernels"]);
+    assert.equal(rows[0].kernels, "reference");
     assert.deepEqual((json as { device: unknown }).device, {
       binding: "cpu",
       adapter: "TypeScript",

@@ -188,7 +188,6 @@ export const MUTATIONS: Mutation[] = [
   ["bitcast<vec4f>(words.second)", "bitcast<vec4f>(words.first)", denseBroadcast],
   // strips, for devices that are a CPU
   ["quadSwapY(select(even.y, even.x", "quadSwapX(select(even.y, even.x", strips("fp4-sym", 8)],
-  ["select(one, two, upper) +", "select(two, one, upper) +", strips("fp4-sym", 8)],
   ["few[9u + i]", "few[8u + i]", fewInStrips(2)],
   ["few[at + 5u] = few[at + 6u]", "few[at + 5u] = few[at + 7u]", fewInStrips(1)],
   ["two += quadSwapX(two);", "", fewInStrips(1)],
@@ -340,6 +339,7 @@ export const OCTET_MUTATIONS: Mutation[] = [
     "subgroupShuffleXor(select(two, one, upper), 2u)",
     strips("fp4-sym", 8),
   ],
+  ["select(one, two, upper) +", "select(two, one, upper) +", strips("fp4-sym", 8)],
   ["sum += subgroupShuffleXor(sum, 4u)", "sum += subgroupShuffleXor(sum, 2u)", fewInStrips(1)],
   ["folded += subgroupShuffleXor(folded, 4u)", "folded *= 2.0", folded],
   ["lane % SPAN / FOLD", "lane % LEFT", folded],

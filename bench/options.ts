@@ -105,11 +105,6 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | null {
   const parsed = parse(args, [...STRINGS, "binding", "device"], FLAGS);
   if (parsed.help) return null;
   if (parsed._.length > 0) refuse(parsed._[0], "command", ["report"]);
-  if (parsed["matrix-units"] && parsed.strict) {
-    throw new UsageError(
-      "Cannot run as --matrix-units must have a device with Dawn's toggles: got --strict",
-    );
-  }
   const named = listOf(parsed, "shapes", (word) => word);
   const only = readOneOf("only", text(parsed.only), cases);
   return {
@@ -124,10 +119,20 @@ export function readBenchOptions(args: readonly string[]): BenchOptions | null {
     all: parsed.all === true,
     fast: readFast(parsed),
     accuracy: readAccuracy(parsed) ?? "exact",
-    matrixUnits: parsed["matrix-units"] === true,
+    matrixUnits: readMatrixUnits(parsed),
     tune: readOneOf("tune", text(parsed.tune), tuneModes) ?? "cached",
     binding: readOneOf("binding", text(parsed.binding) ?? text(parsed.device), bindings),
   };
+}
+
+/** Whether matrix units are asked for, which Dawn shows to a device with its toggles alone. */
+function readMatrixUnits(parsed: Args): boolean {
+  if (parsed["matrix-units"] && parsed.strict) {
+    throw new UsageError(
+      "Cannot run as --matrix-units must have a device with Dawn's toggles: got --strict",
+    );
+  }
+  return parsed["matrix-units"] === true;
 }
 
 /** Whether the device has Dawn's toggles: unless `--strict`. */
@@ -175,13 +180,31 @@ export interface TuningOptions {
   /** Whether choices of the cache count. */
   readonly tune: "cached" | "now";
   readonly fast: boolean;
+  readonly accuracy: Accuracy;
+  readonly matrixUnits: boolean;
   readonly binding?: Binding;
 }
 
-/** Reads the flags of `bench:tuning`. */
-export function readTuningOptions(args: readonly string[]): TuningOptions {
-  const strings = ["shapes", "formats", "batches", "rounds", "tune", "binding"];
-  const parsed = parse(args, strings, ["fast", "strict"]);
+export const tuningHelp = `bench:tuning [--shapes 4096x4096,..] [--formats a,b] [--batches 1,8,64]
+
+Measures what tuning chose once more, beside every other way to cut up the same product.
+
+  --shapes LIST      ROWSxCOLS, or names as bench has them
+  --formats LIST     fp4-asym,nf4-asym,f16 unless told
+  --batches LIST     tokens at once
+  --rounds N         of all ways side by side, 21 unless told
+  --tune MODE        cached: what the cache has, tuned where it has nothing; now: all tuned first
+  --accuracy NAME    exact or fast, as bench has it
+  --matrix-units     as bench has it
+  --strict           a device without Dawn's toggles; unless told, --fast
+  --binding NAME     ${bindings.filter((name) => name !== "cpu").join(", ")}
+  -h, --help         this text`;
+
+/** Reads the flags of `bench:tuning`; null for `--help`. */
+export function readTuningOptions(args: readonly string[]): TuningOptions | null {
+  const strings = ["shapes", "formats", "batches", "rounds", "tune", "accuracy", "binding"];
+  const parsed = parse(args, strings, ["fast", "strict", "matrix-units", "help"]);
+  if (parsed.help) return null;
   if (parsed._.length > 0) refuse(parsed._[0], "word of bench:tuning", []);
   return {
     shapes: listOf(parsed, "shapes", shapesOf) ?? shapesOf("4096x4096"),
@@ -190,6 +213,8 @@ export function readTuningOptions(args: readonly string[]): TuningOptions {
     rounds: readNumber(parsed, "rounds", { least: 3, most: 10_000 }) ?? 21,
     tune: readOneOf("tune", text(parsed.tune), ["cached", "now"] as const) ?? "cached",
     fast: readFast(parsed),
+    accuracy: readAccuracy(parsed) ?? "exact",
+    matrixUnits: readMatrixUnits(parsed),
     binding: readOneOf("binding", text(parsed.binding), bindings),
   };
 }

@@ -9,7 +9,7 @@
  * chance as well, so that a choice as good as all others comes out above 1 against it.
  *
  *   deno task bench:tuning [--shapes 4096x4096,..] [--formats fp4,nf4-asym,f16] [--batches 1,8,64]
- *                          [--rounds N] [--tune cached|now] [--strict]
+ *                          [--rounds N] [--tune cached|now] [--accuracy fast] [--matrix-units] [--strict]
  *   bun bench/tuning.ts ...
  *
  * @module
@@ -21,7 +21,7 @@ import { candidatesOf, kindOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { timeTilings, tune } from "../lib/tuning.ts";
 import { exitCodeOf, openGpu } from "./attended.ts";
 import { workingSetOf } from "./buffers.ts";
-import { readTuningOptions, type TuningOptions } from "./options.ts";
+import { readTuningOptions, tuningHelp, type TuningOptions } from "./options.ts";
 import { runtime, today } from "./runtime.ts";
 import type { Shape } from "./shapes.ts";
 import { ratioText } from "./tables.ts";
@@ -34,9 +34,14 @@ const MANY_TOKENS = 32;
 
 process.exitCode = await exitCodeOf(async () => {
   const options = readTuningOptions(process.argv.slice(2));
+  if (!options) {
+    console.log(tuningHelp);
+    return 0;
+  }
   const log = (line: string) => void process.stderr.write(`${line}\n`);
   const tuned = options.tune === "cached";
-  const device = await openGpu({ binding: options.binding, fast: options.fast, tuned, log });
+  const { binding, fast, accuracy, matrixUnits } = options;
+  const device = await openGpu({ binding, fast, accuracy, matrixUnits, tuned, log });
   const rows: Row[] = [];
   for (const shape of options.shapes) {
     for (const format of options.formats) {

@@ -45,10 +45,17 @@ testUnless(
     }),
 );
 
+test("bench:tuning takes the accuracies and units that tuning chooses for", () => {
+  const { accuracy, matrixUnits, fast } = readTuningOptions(["--accuracy=fast", "--matrix-units"])!;
+  assert.deepEqual([accuracy, matrixUnits, fast], ["fast", true, true]);
+  assert.equal(readTuningOptions(["-h"]), null);
+});
+
 test("what bench:tuning does not understand it refuses in one line", () => {
   const wrong: [string, RegExp][] = [
     ["--tune=off", /^Cannot read "off" as --tune must be one of cached, now/],
     ["--shapes=4", /^Cannot read "4" as a shape must be ROWSxCOLS/],
+    ["--accuracy=best", /^Cannot read "best" as --accuracy must be one of/],
     ["--rounds=2", /must be .* from 3 to 10000/],
     ["--batch=1", /"--batch" as a flag of bench: did you mean "--batches"\?$/],
     ["twice", /"twice" as a word of bench:tuning: there are none$/],
@@ -60,6 +67,6 @@ test("what bench:tuning does not understand it refuses in one line", () => {
       return true;
     });
   }
-  const { shapes, batches, tune, fast } = readTuningOptions([]);
+  const { shapes, batches, tune, fast } = readTuningOptions([])!;
   assert.deepEqual([shapes.length, batches, tune, fast], [1, [1, 8, 64], "cached", true]);
 });

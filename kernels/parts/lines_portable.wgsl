@@ -29,8 +29,9 @@ override OUT_ROWS: u32;
 override LINES: u32 = WORKGROUP / SPAN;
 override OUTPUTS: u32 = select(TALL, TALL / 2u, GATED); // rows of y that a line makes
 
+const EIGHT: u32 = 8u; // sums that a lane adds up at once
+
 // Sums [BATCH, TALL, LINES, LEFT + 1]; the odd one keeps lines off each other's banks.
-const EIGHT: u32 = 8u;
 override LEFT: u32 = SPAN / FOLD; // of a line
 override SUMS: u32 = BATCH * TALL * LINES * (LEFT + 1u);
 var<workgroup> partial: array<f32, SUMS>;

@@ -210,7 +210,7 @@ export function readTuningOptions(args: readonly string[]): TuningOptions | null
     shapes: listOf(parsed, "shapes", shapesOf) ?? shapesOf("4096x4096"),
     formats: listOf(parsed, "formats", formatsOf) ?? ["fp4-asym", "nf4-asym", "f16"],
     batches: listOf(parsed, "batches", batchOf) ?? [1, 8, 64],
-    rounds: readNumber(parsed, "rounds", { least: 3, most: 10_000 }) ?? 21,
+    rounds: readNumber(parsed, "rounds", { least: 4, most: 10_000 }) ?? 21,
     tune: readOneOf("tune", text(parsed.tune), ["cached", "now"] as const) ?? "cached",
     fast: readFast(parsed),
     accuracy: readAccuracy(parsed) ?? "exact",

@@ -5,8 +5,8 @@
  * What the cache has not chosen yet is tuned and kept first (`--tune now`: all of it). Then rounds, each of
  * which times every candidate in turn, over copies of the matrix that together exceed a cache. Told are
  * the choice's time by that of the default, and by that of the candidate whose median is least, as
- * medians of ratios within a round with the bounds that hold 95 %. The least of a dozen medians is so by
- * chance as well, so that a choice as good as all others comes out above 1 against it.
+ * medians of ratios within a round with the bounds that hold 95 %. The least of a dozen is so by chance as
+ * well: it is found in every other round, and held against the choice in those between.
  *
  *   deno task bench:tuning [--shapes 4096x4096,..] [--formats fp4,nf4-asym,f16] [--batches 1,8,64]
  *                          [--rounds N] [--tune cached|now] [--accuracy fast] [--matrix-units] [--strict]
@@ -72,7 +72,10 @@ async function rowsOf(
     const kind = kindOf(batch);
     const candidates = candidatesOf(device, kind, slices[0], batch);
     const times = await timeTilings(device, slices, batch, candidates, rounds);
-    const medians = times.map((own) => quantile(own, 0.5));
+    const [finding, telling] = [0, 1].map((odd) =>
+      times.map((own) => own.filter((_, round) => round % 2 === odd))
+    );
+    const medians = finding.map((own) => quantile(own, 0.5));
     const best = medians.indexOf(Math.min(...medians));
     const chosen = labelOf(tilingOf(device, kind, slices[0], batch));
     const at = candidates.findIndex((tiling) => labelOf(tiling) === chosen);
@@ -83,9 +86,9 @@ async function rowsOf(
       ways: candidates.length,
       chosen: at === 0 ? "the default" : chosen,
       "chosen / default": shareOf(times[at], times[0]),
-      "chosen / least": shareOf(times[at], times[best]),
+      "chosen / least": shareOf(telling[at], telling[best]),
       least: best === at ? "the same" : labelOf(candidates[best]),
-      ms: medians[at] / slices.length,
+      ms: quantile(times[at], 0.5) / slices.length,
     });
   }
   loaded.forEach(({ free }) => free());

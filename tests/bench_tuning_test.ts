@@ -11,7 +11,7 @@ import { inFolder } from "./made_checkpoints.ts";
 import { testUnless } from "./test_unless.ts";
 
 const BENCH = fileURLToPath(new URL("../bench/tuning.ts", import.meta.url));
-const SMALL = ["--shapes", "40x64", "--formats", "fp4-asym,f16", "--batches", "1", "--rounds", "3"];
+const SMALL = ["--shapes", "40x64", "--formats", "fp4-asym,f16", "--batches", "1", "--rounds", "4"];
 
 const why = present.some(({ name }) => name === "webgpu") ? null : "no GPU for npm webgpu";
 
@@ -24,7 +24,7 @@ testUnless(
       const rowsOf = async (args: string[]) => {
         const { code, stdout, stderr } = await runFile(BENCH, [...SMALL, ...args], { env });
         assert.equal(code, 0, stderr);
-        assert.match(stdout, /Median of 3 rounds/);
+        assert.match(stdout, /Median of 4 rounds/);
         return stdout.split("\n").filter((line) => line.startsWith("|40x64|"))
           .map((line) => line.split("|").slice(1, -1));
       };
@@ -56,7 +56,7 @@ test("what bench:tuning does not understand it refuses in one line", () => {
     ["--tune=off", /^Cannot read "off" as --tune must be one of cached, now/],
     ["--shapes=4", /^Cannot read "4" as a shape must be ROWSxCOLS/],
     ["--accuracy=best", /^Cannot read "best" as --accuracy must be one of/],
-    ["--rounds=2", /must be .* from 3 to 10000/],
+    ["--rounds=3", /must be .* from 4 to 10000/],
     ["--batch=1", /"--batch" as a flag of bench: did you mean "--batches"\?$/],
     ["twice", /"twice" as a word of bench:tuning: there are none$/],
   ];

@@ -150,6 +150,7 @@ fn total_of(i: u32) -> f32 { return left[i]; }
 fn row_factor(row: u32) -> f32 { return f32(row); }
 fn load_table(lane: u32, lanes: u32) { workgroupBarrier(); }
 fn leave(lane: u32, r: u32, token: u32, sum: f32) { left[lane] = sum * f32(r + token); }
+fn settle(lane: u32) { workgroupBarrier(); }
 fn write(block: u32, part: u32, lane: u32, factor: vec2f) { left[lane] *= factor.x; }
 struct Codebook { factor: vec2f }
 @group(0) @binding(9) var<uniform> codebook: Codebook;

@@ -109,14 +109,18 @@ for (const [i, kind] of KINDS.entries()) {
   });
 }
 
-testUnless(absent, "so have those of every batch", async () => {
-  const q = weights(33, 1000, "nf3-asym", 16);
-  await sameBits("batch 2", (device) => linear.matvec(device, q, tokens(2, q.cols)));
-  for (const batch of [2, 5, 8, 16, 33, 65]) {
-    const x = tokens(batch, q.cols);
-    await sameBits(`batch ${batch}`, (device) => linear.matmul(device, q, x, batch));
-  }
-});
+testUnless(
+  absent,
+  "products of every batch have the same bits on strict and fast device",
+  async () => {
+    const q = weights(33, 1000, "nf3-asym", 16);
+    await sameBits("batch 2", (device) => linear.matvec(device, q, tokens(2, q.cols)));
+    for (const batch of [2, 5, 8, 16, 33, 65]) {
+      const x = tokens(batch, q.cols);
+      await sameBits(`batch ${batch}`, (device) => linear.matmul(device, q, x, batch));
+    }
+  },
+);
 
 testUnless(absent, "dense products have the same bits on strict and fast device", async () => {
   for (const [i, dtype] of (["F32", "F16", "BF16", "F16"] as const).entries()) {
@@ -130,35 +134,43 @@ testUnless(absent, "dense products have the same bits on strict and fast device"
   }
 });
 
-testUnless(absent, "so have those by a GPU's kernels, few rows in parts", async () => {
-  for (const [kind, batches] of [["fp4-asym", [3, 40]], ["nf3-asym", [40]]] as const) {
-    const q = weights(5, 93, kind, 32);
-    await sameBits(kind, (device) => linear.matvec(asGpu(device), q, tokens(1, 93)));
-    for (const batch of batches) {
-      const x = tokens(batch, 93);
-      await sameBits(`${batch} tokens`, (on) => linear.matmul(asGpu(on), q, x, batch));
+testUnless(
+  absent,
+  "a GPU's kernels have the same bits on strict and fast device, few rows in parts as well",
+  async () => {
+    for (const [kind, batches] of [["fp4-asym", [3, 40]], ["nf3-asym", [40]]] as const) {
+      const q = weights(5, 93, kind, 32);
+      await sameBits(kind, (device) => linear.matvec(asGpu(device), q, tokens(1, 93)));
+      for (const batch of batches) {
+        const x = tokens(batch, 93);
+        await sameBits(`${batch} tokens`, (on) => linear.matmul(asGpu(on), q, x, batch));
+      }
     }
-  }
-  const long = weights(12, 8232, "nf4-sym", 64);
-  await sameBits("parts", (device) => linear.matvec(asGpu(device), long, tokens(1, 8232)));
-});
+    const long = weights(12, 8232, "nf4-sym", 64);
+    await sameBits("parts", (device) => linear.matvec(asGpu(device), long, tokens(1, 8232)));
+  },
+);
 
-testUnless(absent, "so have those for dense weights, and those of fast accuracy", async () => {
-  const w = denseWeights(33, 93, "F16");
-  await sameBits("f16", (device) => linear.denseMatvec(asGpu(device), w, tokens(2, 93)));
-  for (const batch of [3, 40]) {
-    const x = tokens(batch, 93);
-    await sameBits("f16", (device) => linear.denseMatmul(asGpu(device), w, x, batch));
-  }
-  const q = weights(33, 1000, "fp4-asym", 16);
-  const able = [
-    ...(await halfTest(strict!.gpu!).then(() => [asFast], () => [])),
-    ...(await byteTest(strict!.gpu!).then(() => [asBytes], () => [])),
-  ];
-  for (const as of able) {
-    await sameBits(as.name, (device) => linear.matvec(as(asGpu(device)), q, tokens(2, 1000)));
-  }
-});
+testUnless(
+  absent,
+  "so have a GPU's kernels for dense weights, and those of fast accuracy",
+  async () => {
+    const w = denseWeights(33, 93, "F16");
+    await sameBits("f16", (device) => linear.denseMatvec(asGpu(device), w, tokens(2, 93)));
+    for (const batch of [3, 40]) {
+      const x = tokens(batch, 93);
+      await sameBits("f16", (device) => linear.denseMatmul(asGpu(device), w, x, batch));
+    }
+    const q = weights(33, 1000, "fp4-asym", 16);
+    const able = [
+      ...(await halfTest(strict!.gpu!).then(() => [asFast], () => [])),
+      ...(await byteTest(strict!.gpu!).then(() => [asBytes], () => [])),
+    ];
+    for (const as of able) {
+      await sameBits(as.name, (device) => linear.matvec(as(asGpu(device)), q, tokens(2, 1000)));
+    }
+  },
+);
 
 /** The same logits and losses of a small model, with kernels for a CPU or a GPU. */
 const modelAgrees = (as: (device: Device) => Device) => () =>
@@ -182,7 +194,11 @@ testUnless(
   modelAgrees((on) => on),
 );
 
-testUnless(absent ?? repeated, "so it has by a GPU's kernels", modelAgrees(asGpu));
+testUnless(
+  absent ?? repeated,
+  "a model has the same logits on strict and fast device by a GPU's kernels",
+  modelAgrees(asGpu),
+);
 
 test("what takes no toggles opens plain, and says so in one line", async () => {
   const binding = "Deno" in globalThis ? "deno" : "bun-webgpu";

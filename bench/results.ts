@@ -12,6 +12,7 @@
  * @module
  */
 import { pairedRatio, quantile } from "../lib/statistics.ts";
+import { weightsOf } from "./shapes.ts";
 import { oneSided, storedOf } from "./stored.ts";
 import type { Variant, Work } from "./variants.ts";
 
@@ -84,7 +85,7 @@ export interface Timed {
 /** Rows of one piece of work, all of whose variants were timed in the same rounds. */
 export function rowsOf(work: Work, timed: readonly Timed[], copyGBs: number): BenchRow[] {
   const [{ cols }] = work.shapes;
-  const weights = work.order.reduce((sum, i) => sum + work.shapes[i].rows * work.shapes[i].cols, 0);
+  const weights = weightsOf(work.shapes, work.order);
   const find = (kernel: string, format: string) =>
     timed.find(({ variant }) => variant.kernel === kernel && variant.format === format)?.times;
   return timed.map(({ variant, times }) => {

@@ -71,6 +71,11 @@ export function tokenOrder({ layers }: Model): number[] {
   return [...Array.from({ length: layers }, () => [0, 1, 2, 3]).flat(), 4];
 }
 
+/** Weights of some shapes, multiplied with in an order. */
+export function weightsOf(shapes: readonly Shape[], order: readonly number[]): number {
+  return order.reduce((sum, i) => sum + shapes[i].rows * shapes[i].cols, 0);
+}
+
 /** A shape or model a `part` as wide, whole units of 32 columns, for devices that are a CPU. */
 export function shrunk<T extends Shape | Model>(shape: T, part: number): T {
   const cut = (size: number) => Math.max(32, Math.round(size / part / 32) * 32);

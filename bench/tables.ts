@@ -5,7 +5,7 @@
  */
 import { type Row, told } from "../lib/report.ts";
 import type { BenchRow } from "./results.ts";
-import { linearsOf, type Model, models, shapes } from "./shapes.ts";
+import { linearsOf, models, shapes, tokenOrder, weightsOf } from "./shapes.ts";
 
 /** A row as it is shown. */
 export function tableRow(row: BenchRow): Row {
@@ -39,13 +39,9 @@ function shapeName({ case: name, rows, cols }: BenchRow): string {
     return named ? `${size} ${named.name}` : size;
   }
   const model = models.find((model) => {
-    const head = rows * cols - model.layers * layerWeights(model);
-    return head === model.vocab * model.dim || head === 0; // until 2026-11-28 without the head
+    const weights = weightsOf(linearsOf(model), tokenOrder(model));
+    const before = weights - model.vocab * model.dim; // until 2026-11-28 without the head
+    return [weights, before].includes(rows * cols);
   });
   return model?.name ?? size;
-}
-
-function layerWeights(model: Model): number {
-  const layer = linearsOf(model).filter(({ name }) => name !== "head");
-  return layer.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
 }

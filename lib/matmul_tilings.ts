@@ -26,6 +26,11 @@ export function labelOf({ name, constants }: Tiling): string {
   return [name, ...Object.entries(constants).map(([key, value]) => `${key}=${value}`)].join(" ");
 }
 
+/** Each tiling once. */
+export function differing(tilings: readonly Tiling[]): Tiling[] {
+  return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
+}
+
 /** The ways to cut up a product of many tokens on a GPU, or on a CPU that has no strips. */
 export function matmulTilings(device: Device, slice: Slice, tokens: number): Tiling[] {
   const broadcast = tokens <= 2 * FEW_TOKENS ? broadcastTilings(device, slice, tokens) : [];
@@ -181,7 +186,7 @@ function fragmentTilings(
   };
   const most = Math.min(128, 16 * side ** 2 / gpu!.subgroupSize); // by 2 x 4 fragments a subgroup
   const usual = [16, 32, 64, 128].find((fit) => fit >= Math.min(tokens, most))!;
-  const tilings = [
+  return differing([
     ...(usual > 64 ? [of(256, usual, 1)] : []),
     of(128, usual, 2),
     of(256, usual, 1),
@@ -189,8 +194,7 @@ function fragmentTilings(
     of(256, usual, 2),
     of(256, Math.min(64, most), 1),
     of(128, Math.max(16, usual / 2), 2),
-  ];
-  return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
+  ]);
 }
 
 /**

@@ -8,6 +8,7 @@
 import type { Device } from "./device.ts";
 import type { KernelName } from "./kernels.ts";
 import {
+  differing,
   inFragments,
   labelOf,
   looksUp,
@@ -70,11 +71,6 @@ export function candidatesOf(
   const fitting = waysOf(device, kind, slice, tokens).filter(fits);
   const all = fitting.length > 0 ? fitting : tileTilings(device, slice, tokens).filter(fits);
   return differing(all);
-}
-
-/** Each tiling once. */
-function differing(tilings: readonly Tiling[]): Tiling[] {
-  return [...new Map(tilings.map((tiling) => [labelOf(tiling), tiling])).values()];
 }
 
 function waysOf(device: Device, kind: ProductKind, slice: Slice, tokens: number): Tiling[] {

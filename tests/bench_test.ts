@@ -16,7 +16,7 @@ import { readBenchOptions } from "../bench/options.ts";
 import { choicesOf, planOf } from "../bench/plan.ts";
 import { type BenchDocument, type BenchRow, rowsOf } from "../bench/results.ts";
 import { makeVariant } from "../bench/variants.ts";
-import { linearsOf, models, shapes, tokenOrder } from "../bench/shapes.ts";
+import { linearsOf, models, shapes, tokenOrder, weightsOf } from "../bench/shapes.ts";
 import { rowCodes } from "../lib/quantizer.ts";
 import { runFile } from "./afpq_process.ts";
 import { gpuTest, targets } from "./gpu_devices.ts";
@@ -183,10 +183,7 @@ test("the plan has the most important first, and rivals at batch 1 alone", () =>
 });
 
 test("a decode has the weights of all projections of a model, and of its head", () => {
-  const [small, , large] = models.map((model) => {
-    const sizes = linearsOf(model).map(({ rows, cols }) => rows * cols);
-    return tokenOrder(model).reduce((sum, i) => sum + sizes[i], 0);
-  });
+  const [small, , large] = models.map((model) => weightsOf(linearsOf(model), tokenOrder(model)));
   assert.equal(small, 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008) + 32000 * 4096);
   const layer = 2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672;
   assert.equal(large, 80 * layer + 32000 * 8192);

@@ -3,12 +3,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readChoices, tuningKey, writeChoices } from "../lib/tuning_cache.ts";
-import { inFolder } from "./made_checkpoints.ts";
-import { withVariables } from "./variables.ts";
-
-/** Tells a story of a folder for choices that is not there yet. */
-const inCacheFolder = (act: (folder: string) => Promise<void>) =>
-  inFolder((at, folder) => withVariables({ XDG_CACHE_HOME: folder }, () => act(at("afpq"))));
+import { inCacheFolder } from "./variables.ts";
 
 test("choices come back for the device that they were made on, and add up", () =>
   inCacheFolder(async (folder) => {

@@ -6,8 +6,7 @@ import { candidatesOf, classOf, labelOf, tilingOf } from "../lib/tiling.ts";
 import { choose, tune } from "../lib/tuning.ts";
 import { gpuTest, openTarget } from "./gpu_devices.ts";
 import { matvecAgrees, weights } from "./linear_cases.ts";
-import { inFolder } from "./made_checkpoints.ts";
-import { withVariables } from "./variables.ts";
+import { inCacheFolder } from "./variables.ts";
 
 const [usual, other] = ["one", "two"].map((name) => ({
   name: "matvec" as const,
@@ -27,9 +26,6 @@ test("choose() keeps the default where the gain is within the noise, or in doubt
   assert.deepEqual(choose([usual, other], swaying), kept);
   assert.deepEqual(choose([usual, other], [[10, 10, 10], [9.9, 9.8, 9.8]]), kept);
 });
-
-const inCacheFolder = (act: () => Promise<void>) =>
-  inFolder((_, folder) => withVariables({ XDG_CACHE_HOME: folder }, act));
 
 gpuTest(
   "what tuning chose is used, on the next device as well",

@@ -5,6 +5,7 @@
  */
 
 import process from "node:process";
+import { inFolder } from "./made_checkpoints.ts";
 
 /** Sets variables, undefined ones away, calls, and sets them back. */
 export function withVariables<T>(
@@ -23,6 +24,13 @@ export function withVariables<T>(
     back();
     throw error;
   }
+}
+
+/** Tells a story with a cache of its own, whose folder is not there yet. */
+export function inCacheFolder(story: (folder: string) => Promise<void>): Promise<void> {
+  return inFolder((at, folder) => {
+    return withVariables({ XDG_CACHE_HOME: folder }, () => story(at("afpq")));
+  });
 }
 
 function setAll(variables: readonly (readonly [string, string | undefined])[]): void {
